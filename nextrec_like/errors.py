@@ -36,3 +36,9 @@ def check_keys(kind: str, keys: Iterable[str], allowed: Iterable[str]) -> None:
     for key in keys:
         if key not in allowed:
             raise unknown(kind, key, allowed)
+
+
+def check_count(parameter: str, value: object) -> None:
+    """Raises if a value is not a positive integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"`{parameter}` should be a positive integer. Received {value!r}.")

@@ -56,6 +56,7 @@ class TaskSet:
         self._by_name = {task.name: task for task in tasks}
         for task in tasks:
             self._check_parents(task)
+        self._check_outputs()
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self._by_name.values())
@@ -84,7 +85,7 @@ class TaskSet:
         tasks = list(self)
         if any(task.parent for task in tasks):
             return self
-        return TaskSet([tasks[0], *(replace(task, parent=before.name) for before, task in zip(tasks, tasks[1:]))])
+        return TaskSet([tasks[0], *(replace(task, parent=before.name) for before, task in pairwise(tasks))])
 
     def check_features(self, feature_names: Sequence[str]) -> None:
         """Raises if a label, or the column it was derived from, is used as a feature."""
@@ -114,6 +115,18 @@ class TaskSet:
             if task.name in seen:
                 raise InputError(f"Task `{task.name}` is its own ancestor: {' -> '.join([*seen, task.name])}.")
             seen.append(task.name)
+
+    def conditional_name(self, task: Task) -> str:
+        """Name of p(task given its parent) in metrics and predictions, such as ``conversion_given_click``."""
+        return f"{task.name}_given_{task.parent}"
+
+    def _check_outputs(self) -> None:
+        for task in self:
+            if task.parent is not None and self.conditional_name(task) in self._by_name:
+                raise InputError(
+                    f"Task `{self.conditional_name(task)}` has the name that is used for task `{task.name}` where its "
+                    f"parent `{task.parent}` happened; rename it."
+                )
 
 
 def build_tasks(target: Sequence[str | Task] | str | Task, task: Sequence[str] | str | None = None) -> TaskSet:

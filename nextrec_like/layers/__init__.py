@@ -1,0 +1,19 @@
+"""Small modules that models are made of."""
+
+from nextrec_like.layers.embedding import EmbeddingTable, FeatureEmbedding
+from nextrec_like.layers.experts import Experts, Gate
+from nextrec_like.layers.mlp import MLP, MLPParams, Tower
+from nextrec_like.layers.per_task import PerTask
+from nextrec_like.layers.pooling import build_pooling
+
+__all__ = [
+    "MLP",
+    "EmbeddingTable",
+    "Experts",
+    "FeatureEmbedding",
+    "Gate",
+    "MLPParams",
+    "PerTask",
+    "Tower",
+    "build_pooling",
+]

@@ -1,0 +1,64 @@
+"""Writes the synthetic funnel as three parquet files, split by time.
+
+python datasets/synthetic_funnel/prepare.py [--rows 1000000] [--seed 0] [--out FOLDER]
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from nextrec_like.data.synthetic import synthetic_funnel
+from nextrec_like.errors import InputError
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def split_by_time(log: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The first 80 % of the rows for training, the next 10 % for validation, the last 10 % for the test.
+
+    Args:
+        log: Impressions in order of ``time``.
+
+    Returns:
+        The parts by name; their rows keep their order.
+
+    Raises:
+        InputError: If there are fewer than 10 rows, so that a part would be empty.
+    """
+    if len(log) < 10:
+        raise InputError(f"A log should have at least 10 rows, so that no part is empty. Received {len(log)}.")
+    train_end, valid_end = len(log) * 8 // 10, len(log) * 9 // 10
+    parts = {"train": log[:train_end], "valid": log[train_end:valid_end], "test": log[valid_end:]}
+    return {name: part.reset_index(drop=True) for name, part in parts.items()}
+
+
+def summary(parts: dict[str, pd.DataFrame]) -> str:
+    """A table of the size of each part and of its rates."""
+    lines = [f"{'part':<6} {'rows':>10} {'click':>8} {'conversion given click':>23}"]
+    for name, part in parts.items():
+        clicks = part["click"].sum()
+        cvr = part["conversion"].sum() / max(clicks, 1)
+        lines.append(f"{name:<6} {len(part):>10,} {clicks / len(part):>8.2%} {cvr:>23.2%}")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Draw the synthetic funnel and split it by time.")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="number of impressions")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="folder for train, valid and test.parquet")
+    arguments = parser.parse_args(argv)
+    try:
+        parts = split_by_time(synthetic_funnel(arguments.rows, arguments.seed))
+    except InputError as error:
+        raise SystemExit(f"error: {error}") from error
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for name, part in parts.items():
+        part.to_parquet(arguments.out / f"{name}.parquet", index=False)
+    print(summary(parts))
+
+
+if __name__ == "__main__":
+    main()

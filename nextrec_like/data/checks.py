@@ -1,0 +1,158 @@
+"""The input contract: what columns of a table must hold before they become tensors.
+
+Every function returns the checked values as numpy and raises one sentence that names the feature or task,
+the row, the value and the fix.
+"""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nextrec_like.errors import InputError, InputWarning
+from nextrec_like.features import DenseFeature, IdFeature
+from nextrec_like.tasks import Task, TaskSet
+
+Column = pa.Array | pa.ChunkedArray
+
+
+def id_values(values: Column, feature: IdFeature, rows: np.ndarray | None = None) -> np.ndarray:
+    """Ids as int64.
+
+    Args:
+        values: Integers, or floats without a fraction, shape ``(N,)``.
+        feature: Gives the name and the range.
+        rows: Row of each value, for the message; by default the position.
+    """
+    owner = f"Feature `{feature.name}`"
+    if not _is_number(values.type):
+        raise InputError(
+            f"{owner} holds values of type {values.type}, but ids must be integers in [0, {feature.vocab_size}); "
+            f"encode the column with an IdColumn or SequenceColumn of a DataProcessor."
+        )
+    ids = _to_numpy(values)
+    fix = "encode the column with a DataProcessor, or correct the value"
+    if ids.dtype.kind == "f":
+        _refuse(~np.isfinite(ids), ids, rows, owner, "is not an id", fix)
+        _refuse(ids != np.floor(ids), ids, rows, owner, "has a fraction, and an id must be an integer", fix)
+    outside = f"lies outside [0, {feature.vocab_size})"
+    _refuse((ids < 0) | (ids >= feature.vocab_size), ids, rows, owner, outside, f"raise `vocab_size` or {fix}")
+    return ids.astype(np.int64, copy=False)
+
+
+def dense_values(values: Column, feature: DenseFeature) -> np.ndarray:
+    """Numbers as float32, shape ``(N * dim,)``."""
+    owner, rows = f"Feature `{feature.name}`", None
+    if _is_list(values.type):
+        values, lengths = list_parts(values, feature.name)
+        _check_dim(lengths, feature)
+        rows = np.repeat(np.arange(len(lengths)), lengths)
+    elif feature.dim != 1:
+        raise InputError(f"{owner} has dim {feature.dim}, but the column holds one value per row, not a list.")
+    if not _is_number(values.type):
+        raise InputError(f"{owner} holds values of type {values.type}; a dense feature needs numbers.")
+    numbers = _to_numpy(values)
+    with np.errstate(over="ignore"):
+        result = numbers.astype(np.float32)
+    fix = "give its NumericColumn a `fill_value`, or fill the value before training"
+    _refuse(~np.isfinite(result), numbers, rows, owner, "is not a finite float32", fix)
+    return result
+
+
+def label_values(values: Column, task: Task) -> np.ndarray:
+    """Labels as float32, NaN where not observed, shape ``(N,)``."""
+    owner = f"The label `{task.column}` of task `{task.name}`"
+    if not _is_number(values.type):
+        raise InputError(f"{owner} holds values of type {values.type}; a label must be a number, or NaN if unobserved.")
+    labels = _to_numpy(values).astype(np.float32)
+    fix = "correct the value, or use NaN for a label that was not observed"
+    if task.kind == "binary":
+        wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1))
+        _refuse(wrong, labels, None, owner, "is neither 0 nor 1", f"{fix}, or set `kind` to `regression`")
+    _refuse(np.isinf(labels), labels, None, owner, "is not finite", fix)
+    return labels
+
+
+def check_children(labels: np.ndarray, tasks: TaskSet) -> None:
+    """Raises where a child task happened and its parent did not. Labels: shape ``(N, T)``."""
+    position = {name: index for index, name in enumerate(tasks.names)}
+    for task in tasks:
+        if task.parent is None or task.kind != "binary":
+            continue
+        impossible = (labels[:, position[task.name]] == 1) & (labels[:, position[task.parent]] == 0)
+        if impossible.any():
+            raise InputError(
+                f"Task `{task.name}` has label 1 in row {impossible.argmax()}, where its parent `{task.parent}` has "
+                f"label 0; set the parent to 1 there, or remove `parent` if one can happen without the other."
+            )
+
+
+def warn_of_labels(labels: np.ndarray, tasks: TaskSet) -> None:
+    """Warns of tasks that cannot learn from these rows. Labels: shape ``(N, T)``."""
+    position = {name: index for index, name in enumerate(tasks.names)}
+    for task in tasks:
+        own = labels[:, position[task.name]]
+        observed = own[~np.isnan(own)]
+        if not len(observed):
+            _warn(f"Task `{task.name}` has no observed label in the training rows, so it will not be trained.")
+        elif task.kind == "binary" and observed.min() == observed.max():
+            _warn(f"Task `{task.name}` has only the label {observed[0]:g} in the training rows, so there is no AUC.")
+        if task.parent is not None and np.isnan(own[labels[:, position[task.parent]] == 0]).any():
+            _warn(
+                f"Task `{task.name}` is NaN, that is not observed, in rows where its parent `{task.parent}` is 0; if "
+                f"it cannot happen there, fill it with 0, which the entire-space objective learns from."
+            )
+
+
+def list_parts(values: Column, name: str) -> tuple[pa.Array, np.ndarray]:
+    """The elements of a list column one after the other, and the length of each row's list, int64."""
+    if not _is_list(values.type):
+        raise InputError(
+            f"Feature `{name}` holds values of type {values.type}, but needs a list per row; split delimited strings "
+            f"with a SequenceColumn of a DataProcessor."
+        )
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    lengths = _to_numpy(pc.fill_null(pc.list_value_length(array), 0)).astype(np.int64)
+    return pc.list_flatten(array), lengths
+
+
+def _check_dim(lengths: np.ndarray, feature: DenseFeature) -> None:
+    wrong = lengths != feature.dim
+    if wrong.any():
+        row = wrong.argmax()
+        raise InputError(
+            f"Feature `{feature.name}` has dim {feature.dim}, but row {row} holds a list of {lengths[row]} values."
+        )
+
+
+def _refuse(
+    wrong: np.ndarray, values: np.ndarray, rows: Sequence[int] | np.ndarray | None, owner: str, rule: str, fix: str
+) -> None:
+    if wrong.any():
+        index = int(wrong.argmax())
+        row = index if rows is None else int(rows[index])
+        count = int(wrong.sum())
+        more = f" ({count:,} such values)" if count > 1 else ""
+        raise InputError(f"{owner} has value {values[index]} in row {row}, which {rule}{more}; {fix}.")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, InputWarning, stacklevel=2)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _to_numpy(values: Column) -> np.ndarray:
+    """Numbers as numpy; a column with nulls becomes float64 with NaN."""
+    if pa.types.is_boolean(values.type) or pa.types.is_null(values.type):
+        values = values.cast(pa.float32())
+    return values.to_numpy() if isinstance(values, pa.ChunkedArray) else values.to_numpy(zero_copy_only=False)

@@ -1,0 +1,187 @@
+"""What to do with the columns of a raw table before a model reads them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
+from typing import TypeAlias
+
+from nextrec_like.errors import InputError, did_you_mean, unknown
+from nextrec_like.features import POOLINGS, check_name
+
+SCALINGS = ("none", "standard", "min_max", "log1p", "quantile")
+FILLS = ("mean", "median")
+
+
+@dataclass(frozen=True)
+class NumericColumn:
+    """A column of numbers, one per row.
+
+    Args:
+        name: Column name.
+        scaling: ``none``; ``standard`` (mean 0, standard deviation 1); ``min_max`` (training range to [0, 1]);
+            ``log1p`` (``log(1 + x)``, then standard); ``quantile`` (turned into the id of one of `num_buckets` equally
+            full intervals, so the column becomes a sparse feature).
+        fill_value: What replaces a missing or infinite value, before scaling: a number, or ``mean`` or ``median`` of
+            the training rows. Without it such a value is an error, except for ``quantile``, where it has an id.
+        num_buckets: Intervals for ``quantile``; equal edges are merged, so there may be fewer.
+    """
+
+    name: str
+    scaling: str = "standard"
+    fill_value: float | str | None = None
+    num_buckets: int = 10
+
+    def __post_init__(self) -> None:
+        check_name("Column", self.name)
+        if self.scaling not in SCALINGS:
+            raise unknown(f"scaling of column `{self.name}`", self.scaling, SCALINGS)
+        check_at_least(self.name, "num_buckets", self.num_buckets, 2)
+        self._check_fill()
+
+    def _check_fill(self) -> None:
+        fill = self.fill_value
+        if fill is None or fill in FILLS:
+            return
+        if isinstance(fill, str):
+            raise unknown(f"fill_value of column `{self.name}`", fill, FILLS)
+        if not isinstance(fill, Real) or isinstance(fill, bool) or not isfinite(fill):
+            raise InputError(
+                f"`fill_value` of column `{self.name}` should be a finite number, `mean` or `median`. "
+                f"Received {fill!r}."
+            )
+        if self.scaling == "log1p" and fill <= -1:
+            raise InputError(f"`fill_value` of column `{self.name}` should be above -1 for log1p. Received {fill!r}.")
+
+
+@dataclass(frozen=True)
+class IdColumn:
+    """A column of ids or categories, one string or integer per row.
+
+    Without `hash_size` the training values are numbered: 0 is padding, 1 is unknown or missing, 2 and up are the
+    known values, the most frequent first and equally frequent ones in the order of the values. With it, the id follows
+    from the value alone: no vocabulary is kept, and different values may share an id.
+
+    Args:
+        name: Column name.
+        min_count: Values with fewer training rows are unknown.
+        hash_size: Number of ids, padding and missing included.
+        embedding_dim: Width of an embedding; by default it follows from the number of ids.
+        embedding_name: Features with the same name share one embedding table.
+    """
+
+    name: str
+    min_count: int = 1
+    hash_size: int | None = None
+    embedding_dim: int | None = None
+    embedding_name: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name("Column", self.name)
+        check_ids(self)
+
+
+@dataclass(frozen=True)
+class SequenceColumn:
+    """A column with a list of ids per row, oldest first, such as the items a user clicked before.
+
+    Ids are given as for `IdColumn`. A missing list is an empty one; a missing element has id 1.
+
+    Args:
+        name: Column name.
+        max_len: Ids kept per row: the last, newest ones.
+        separator: What stands between the ids if the column holds text such as ``12|7|31``.
+        min_count: Values with fewer occurrences among the kept ids of the training rows are unknown.
+        hash_size: Number of ids, padding and missing included, if values are hashed.
+        vocabulary_of: Name of an `IdColumn`: both then have the same ids, known from the values of both columns, and
+            share one embedding table. `min_count` and `hash_size` are those of the other column.
+        embedding_dim: Width of an embedding; by default it follows from the number of ids.
+        embedding_name: Features with the same name share one embedding table.
+        pooling: ``mean``, ``sum``, ``max`` or ``target_attention``.
+    """
+
+    name: str
+    max_len: int = 50
+    separator: str | None = None
+    min_count: int = 1
+    hash_size: int | None = None
+    vocabulary_of: str | None = None
+    embedding_dim: int | None = None
+    embedding_name: str | None = None
+    pooling: str = "mean"
+
+    def __post_init__(self) -> None:
+        check_name("Column", self.name)
+        check_ids(self)
+        check_at_least(self.name, "max_len", self.max_len, 1)
+        if self.separator is not None and (not isinstance(self.separator, str) or not self.separator):
+            raise InputError(
+                f"`separator` of column `{self.name}` should be a non-empty string. Received {self.separator!r}."
+            )
+        if self.pooling not in POOLINGS:
+            raise unknown(f"pooling of column `{self.name}`", self.pooling, POOLINGS)
+        if self.vocabulary_of is not None and (self.min_count, self.hash_size) != (1, None):
+            raise InputError(
+                f"Column `{self.name}` takes its ids from `{self.vocabulary_of}`; "
+                "set `min_count` and `hash_size` there, not here."
+            )
+
+
+Column: TypeAlias = NumericColumn | IdColumn | SequenceColumn
+COLUMNS: dict[str, type[Column]] = {kind.__name__: kind for kind in (NumericColumn, IdColumn, SequenceColumn)}
+
+
+def checked_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
+    """The columns, checked against each other.
+
+    Raises:
+        InputError: For an empty list, something that is no column, duplicate names, or a `vocabulary_of` that is no
+            `IdColumn`.
+    """
+    if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
+        raise InputError(f"`columns` should be a non-empty list of {', '.join(COLUMNS)}. Received {columns!r}.")
+    for column in columns:
+        if not isinstance(column, NumericColumn | IdColumn | SequenceColumn):
+            raise InputError(f"`columns` should hold {', '.join(COLUMNS)} objects. Received {column!r}.")
+    duplicates = [name for name, count in Counter(column.name for column in columns).items() if count > 1]
+    if duplicates:
+        raise InputError(f"Column `{duplicates[0]}` is given more than once; names must be unique.")
+    ids = [column.name for column in columns if isinstance(column, IdColumn)]
+    for column in columns:
+        if isinstance(column, SequenceColumn) and column.vocabulary_of not in (None, *ids):
+            raise InputError(
+                f"Column `{column.name}` has vocabulary_of `{column.vocabulary_of}`, which is not an IdColumn."
+                f"{did_you_mean(column.vocabulary_of, ids)} IdColumns: {', '.join(ids) or 'none'}."
+            )
+    return tuple(columns)
+
+
+def owners(columns: Sequence[Column]) -> list[IdColumn | SequenceColumn]:
+    """The columns that have ids of their own."""
+    shared = [column for column in columns if isinstance(column, SequenceColumn) and column.vocabulary_of]
+    return [column for column in columns if not isinstance(column, NumericColumn) and column not in shared]
+
+
+def followers(columns: Sequence[Column], name: str) -> list[SequenceColumn]:
+    """The columns that take their ids from column `name`."""
+    return [column for column in columns if isinstance(column, SequenceColumn) and column.vocabulary_of == name]
+
+
+def check_ids(column: IdColumn | SequenceColumn) -> None:
+    """Raises if the parameters that both columns of ids have are out of range."""
+    check_at_least(column.name, "min_count", column.min_count, 1)
+    if column.hash_size is not None:
+        check_at_least(column.name, "hash_size", column.hash_size, 3)
+    if column.embedding_dim is not None:
+        check_at_least(column.name, "embedding_dim", column.embedding_dim, 1)
+    if column.embedding_name is not None:
+        check_name("Embedding", column.embedding_name)
+
+
+def check_at_least(owner: str, parameter: str, value: object, minimum: int) -> None:
+    """Raises if a value is not an integer of at least `minimum`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        raise InputError(
+            f"`{parameter}` of column `{owner}` should be an integer of at least {minimum}. Received {value!r}."
+        )

@@ -1,0 +1,274 @@
+"""From raw columns to numbers and ids, fitted on training rows, saved beside the model."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from nextrec_like.data.columns import (
+    COLUMNS,
+    Column,
+    IdColumn,
+    NumericColumn,
+    SequenceColumn,
+    checked_columns,
+    followers,
+    owners,
+)
+from nextrec_like.data.ids import KINDS, Hashing, IdEncoder, IdMap, Vocabulary, id_values
+from nextrec_like.data.numeric import NUMERIC_ENCODERS, BucketEncoder, ScaledEncoder
+from nextrec_like.data.sequences import SequenceEncoder, newest
+from nextrec_like.data.tables import ENCODED, TableLike, check_columns, read_table
+from nextrec_like.errors import InputError, unknown
+from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
+
+FORMAT = 1
+FILE = "processor.json"
+
+
+class Encoder(Protocol):
+    """A fitted column."""
+
+    def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
+        """What the model reads, one entry per row."""
+
+    def feature(self) -> DenseFeature | SparseFeature | SequenceFeature:
+        """What the encoded column means."""
+
+
+class DataProcessor:
+    """Scales numbers and turns values into ids, by rules learned from the training rows.
+
+    Args:
+        columns: What to do with which column. Other columns, such as labels, are passed through.
+
+    Raises:
+        InputError: For duplicate names, or a `vocabulary_of` that is no `IdColumn`.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = checked_columns(columns)
+        self._numeric: dict[str, ScaledEncoder | BucketEncoder] = {}
+        self._id_maps: dict[str, IdMap] = {}
+        self._fingerprint: str | None = None
+
+    @property
+    def is_fitted(self) -> bool:
+        return self._fingerprint is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """Says whether two fitted processors do the same."""
+        self._check_fitted()
+        assert self._fingerprint is not None
+        return self._fingerprint
+
+    def fit(self, data: TableLike) -> "DataProcessor":
+        """Learns scales and vocabularies. Give training rows only: others would leak into the model.
+
+        Raises:
+            InputError: For a missing column, a value that a column cannot hold, or data that is encoded already.
+        """
+        table = read_table(data, [column.name for column in self.columns])
+        if is_encoded(table):
+            raise InputError("The table is encoded already; fit the processor on the raw training rows.")
+        numeric = {
+            column.name: NUMERIC_ENCODERS[column.scaling].fit(column, table[column.name])
+            for column in self.columns
+            if isinstance(column, NumericColumn)
+        }
+        id_maps = {column.name: self._fit_ids(column, table) for column in owners(self.columns)}
+        self._set(numeric, id_maps)
+        return self
+
+    def transform(self, data: TableLike) -> pa.Table:
+        """The table with each column replaced by its encoded form: float32, int64 ids, or lists of int64 ids.
+
+        The result is marked in its schema metadata. A table that this processor has encoded is returned as it is.
+
+        Raises:
+            InputError: Before `fit`; for a missing column, a value that a column cannot hold, a type other than in
+                the training rows, or a table that another processor has encoded.
+        """
+        fingerprint = self.fingerprint.encode()
+        table = read_table(data)
+        mark = _mark(table)
+        if mark == fingerprint:
+            return table
+        if mark is not None:
+            raise InputError("The table was encoded by another processor; give the raw table, or that processor.")
+        check_columns(table.column_names, [column.name for column in self.columns])
+        for column, encoder in zip(self.columns, self._encoders()):
+            index = table.schema.get_field_index(column.name)
+            table = table.set_column(index, column.name, encoder.encode(table.column(index)))
+        return table.replace_schema_metadata({**(table.schema.metadata or {}), ENCODED: fingerprint})
+
+    def fit_transform(self, data: TableLike) -> pa.Table:
+        """`fit`, then `transform` of the same rows."""
+        table = read_table(data)
+        return self.fit(table).transform(table)
+
+    def features(self) -> dict[str, list[Any]]:
+        """The features of an encoded table, as the keyword arguments of a model.
+
+        Returns:
+            Lists under ``dense_features``, ``sparse_features`` and ``sequence_features``.
+        """
+        self._check_fitted()
+        kinds = {DenseFeature: "dense_features", SparseFeature: "sparse_features", SequenceFeature: "sequence_features"}
+        features: dict[str, list[Any]] = {word: [] for word in kinds.values()}
+        for encoder in self._encoders():
+            feature = encoder.feature()
+            features[kinds[type(feature)]].append(feature)
+        return features
+
+    def vocab_size(self, name: str) -> int:
+        """Number of ids of a column, padding and missing included."""
+        feature = self._encoder(name).feature()
+        if isinstance(feature, DenseFeature):
+            raise InputError(f"Column `{name}` holds numbers and has no ids.")
+        return feature.vocab_size
+
+    def vocabulary(self, name: str) -> pa.Array:
+        """Known values of a column in the order of their ids, the first of which is 2."""
+        id_map = getattr(self._encoder(name), "id_map", None)
+        if not isinstance(id_map, Vocabulary):
+            raise InputError(f"Column `{name}` has no vocabulary: it holds numbers, buckets or hashed ids.")
+        return id_map.values
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the fitted processor: JSON, and a parquet file for each vocabulary."""
+        self._check_fitted()
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        for position, values in self._vocabularies().items():
+            pyarrow.parquet.write_table(pa.table({"value": values}), path / _vocabulary_file(position))
+        content = {"format": FORMAT, "fingerprint": self._fingerprint, **self._description()}
+        (path / FILE).write_text(json.dumps(content, indent=2, default=float), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "DataProcessor":
+        """Reads what `save` has written.
+
+        Raises:
+            InputError: If a file is missing, damaged, of an unknown format, or does not belong to the others.
+        """
+        file = Path(folder) / FILE
+        content = _read_json(file)
+        try:
+            return cls._restore(content, Path(folder))
+        except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
+            raise InputError(f"File `{file}` or a file beside it is damaged ({error}); save it again.") from error
+
+    @classmethod
+    def _restore(cls, content: dict[str, Any], folder: Path) -> "DataProcessor":
+        specs = [dict(spec) for spec in content["columns"]]
+        processor = cls([COLUMNS[spec.pop("kind")](**spec) for spec in specs])
+        numeric = {
+            column.name: NUMERIC_ENCODERS[column.scaling](column, **content["numeric"][column.name])
+            for column in processor.columns
+            if isinstance(column, NumericColumn)
+        }
+        id_maps: dict[str, IdMap] = {
+            column.name: Hashing(column.hash_size)
+            if column.hash_size
+            else _read_vocabulary(folder / _vocabulary_file(processor.columns.index(column)))
+            for column in owners(processor.columns)
+        }
+        processor._set(numeric, id_maps)
+        if processor.fingerprint != content["fingerprint"]:
+            raise ValueError("its files do not belong together")
+        return processor
+
+    def _fit_ids(self, column: IdColumn | SequenceColumn, table: pa.Table) -> IdMap:
+        if column.hash_size is not None:
+            return Hashing(column.hash_size)
+        array = table[column.name]
+        values = id_values(column.name, array) if isinstance(column, IdColumn) else newest(column, array).values
+        for other in followers(self.columns, column.name):
+            values = _union(column.name, values, other.name, newest(other, table[other.name], values.type).values)
+        return Vocabulary.fit(values, column.min_count)
+
+    def _set(self, numeric: dict[str, ScaledEncoder | BucketEncoder], id_maps: dict[str, IdMap]) -> None:
+        self._numeric, self._id_maps = numeric, id_maps
+        digest = blake2b(json.dumps(self._description(), default=float).encode(), digest_size=16)
+        for position, values in self._vocabularies().items():
+            digest.update(f"{position} {values.type}".encode())
+            digest.update(json.dumps(values.to_pylist()).encode())
+        self._fingerprint = digest.hexdigest()
+
+    def _description(self) -> dict[str, Any]:
+        specs = [{"kind": type(column).__name__, **asdict(column)} for column in self.columns]
+        return {"columns": specs, "numeric": {name: encoder.state() for name, encoder in self._numeric.items()}}
+
+    def _vocabularies(self) -> dict[int, pa.Array]:
+        maps = [(position, self._id_maps.get(column.name)) for position, column in enumerate(self.columns)]
+        return {position: id_map.values for position, id_map in maps if isinstance(id_map, Vocabulary)}
+
+    def _encoders(self) -> list[Encoder]:
+        return [self._encoder(column.name) for column in self.columns]
+
+    def _encoder(self, name: str) -> Encoder:
+        self._check_fitted()
+        by_name = {column.name: column for column in self.columns}
+        if name not in by_name:
+            raise unknown("column", name, by_name)
+        column = by_name[name]
+        if isinstance(column, NumericColumn):
+            return self._numeric[name]
+        if isinstance(column, IdColumn):
+            return IdEncoder(column, self._id_maps[name])
+        owner = by_name[column.vocabulary_of or name]
+        return SequenceEncoder(column, self._id_maps[owner.name], owner if isinstance(owner, IdColumn) else None)
+
+    def _check_fitted(self) -> None:
+        if not self.is_fitted:
+            raise InputError("The processor is not fitted; call `fit` with the training rows first.")
+
+
+def is_encoded(table: object) -> bool:
+    """Whether a processor has encoded this table."""
+    return isinstance(table, pa.Table) and _mark(table) is not None
+
+
+def _mark(table: pa.Table) -> bytes | None:
+    return (table.schema.metadata or {}).get(ENCODED)
+
+
+def _union(name: str, values: pa.ChunkedArray, other: str, others: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_null(others.type):
+        return values
+    if pa.types.is_null(values.type):
+        return others
+    if values.type != others.type:
+        raise InputError(
+            f"Columns `{name}` and `{other}` share a vocabulary, but hold {KINDS[values.type]} and "
+            f"{KINDS[others.type]}; convert them to one type."
+        )
+    return pa.chunked_array([*values.chunks, *others.chunks])
+
+
+def _vocabulary_file(position: int) -> str:
+    # By position: a column name may hold characters that lead out of the folder.
+    return f"vocabulary_{position}.parquet"
+
+
+def _read_vocabulary(file: Path) -> Vocabulary:
+    with pyarrow.parquet.ParquetFile(file) as parquet:
+        return Vocabulary(parquet.read()["value"].combine_chunks())
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"File `{file}` could not be read as a saved processor: {error}.") from error
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != FORMAT:
+        raise InputError(f"File `{file}` has format {version!r}, and this version reads format {FORMAT}; update it.")
+    return content

@@ -1,0 +1,94 @@
+"""From a packed row to one vector: embeddings of ids, pooled sequences, numbers."""
+
+from itertools import groupby
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nextrec_like.batch import Batch
+from nextrec_like.features import FeatureSet, IdSlice, SequenceFeature
+from nextrec_like.layers.pooling import build_pooling
+
+
+class EmbeddingTable(nn.Module):
+    """The rows of all features of one width in one tensor, so that they are read by one gather.
+
+    Args:
+        slices: Where the ids of these features lie in a packed row; they are neighbours.
+    """
+
+    def __init__(self, slices: list[IdSlice]) -> None:
+        super().__init__()
+        self.dim = slices[0].feature.width
+        self.start, self.stop = slices[0].start, slices[-1].stop
+        vocab_sizes = {part.feature.table: part.feature.vocab_size for part in slices}
+        first_row = dict(zip(vocab_sizes, _first_rows(list(vocab_sizes.values()))))
+        offsets = [first_row[part.feature.table] for part in slices for _ in range(part.feature.num_columns)]
+        self.offsets: Tensor
+        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
+        self._padding = sorted({first_row[part.feature.table] for part in slices if _is_sequence(part)})
+        self.weight = nn.Parameter(torch.empty(sum(vocab_sizes.values()), self.dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Small random rows; zero for the padding of sequences."""
+        nn.init.normal_(self.weight, std=0.05)
+        with torch.no_grad():
+            self.weight[self._padding] = 0
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(ids[:, self.start : self.stop] + self.offsets, self.weight)  # (B, C, H)
+
+
+class FeatureEmbedding(nn.Module):
+    """All features of a row as one vector, ``Batch -> (B, D)``."""
+
+    def __init__(self, features: FeatureSet) -> None:
+        super().__init__()
+        by_width = [list(group) for _, group in groupby(features.id_slices, key=lambda part: part.feature.width)]
+        self.tables = nn.ModuleList(EmbeddingTable(slices) for slices in by_width)
+        self.pools = nn.ModuleList(SequencePools(slices, features) for slices in by_width)
+        pooled_dim = sum(feature.width for feature in features.ids)
+        self.out_dim = pooled_dim + features.dense_dim
+
+    def forward(self, batch: Batch) -> Tensor:
+        parts = [pool(batch.ids, table(batch.ids)) for table, pool in zip(self.tables, self.pools)]
+        return torch.cat([*parts, batch.dense], dim=1) if parts else batch.dense  # (B, D)
+
+
+class SequencePools(nn.Module):
+    """Pools the sequences among the embeddings of one table, ``(B, C), (B, C', H) -> (B, F * H)``."""
+
+    def __init__(self, slices: list[IdSlice], features: FeatureSet) -> None:
+        super().__init__()
+        start, dim = slices[0].start, slices[0].feature.width
+        column = {part.feature.name: part.start - start for part in slices}
+        self.num_sparse = sum(not _is_sequence(part) for part in slices)
+        self.sequences = [part for part in slices if _is_sequence(part)]
+        self.first = start
+        self.queries: list[int | None] = []
+        poolings = []
+        for part in self.sequences:
+            feature = part.feature
+            assert isinstance(feature, SequenceFeature)
+            attends = feature.pooling == "target_attention"
+            self.queries.append(column[features.query_of(feature).name] if attends else None)
+            poolings.append(build_pooling(feature.pooling, dim))
+        self.poolings = nn.ModuleList(poolings)
+
+    def forward(self, ids: Tensor, embedded: Tensor) -> Tensor:
+        parts = [embedded[:, : self.num_sparse].flatten(1)]  # (B, F' * H)
+        for part, query, pooling in zip(self.sequences, self.queries, self.poolings):
+            mask = ids[:, part.start : part.stop] != 0  # (B, L)
+            sequence = embedded[:, part.start - self.first : part.stop - self.first]  # (B, L, H)
+            parts.append(pooling(sequence, mask, None if query is None else embedded[:, query]))  # (B, H)
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+
+def _first_rows(vocab_sizes: list[int]) -> list[int]:
+    return [sum(vocab_sizes[:index]) for index in range(len(vocab_sizes))]
+
+
+def _is_sequence(part: IdSlice) -> bool:
+    return isinstance(part.feature, SequenceFeature)

@@ -1,0 +1,40 @@
+"""Experts and the gates that mix them."""
+
+from torch import Tensor, einsum, nn
+
+from nextrec_like.layers.mlp import ACTIVATIONS, MLPParams, ParallelLinear, ParallelNorm
+
+
+class Experts(nn.Sequential):
+    """E MLPs of one shape as batched matrix products, ``(B, in_dim) -> (B, E, H)``."""
+
+    def __init__(self, num: int, in_dim: int, params: MLPParams) -> None:
+        layers: list[nn.Module] = []
+        dim = in_dim
+        for out_dim in params.dims:
+            layers.append(ParallelLinear(num, dim, out_dim))
+            if params.norm is not None:
+                layers.append(ParallelNorm(params.norm, num, out_dim))
+            layers.append(ACTIVATIONS[params.activation]())
+            if params.dropout > 0:
+                layers.append(nn.Dropout(params.dropout))
+            dim = out_dim
+        super().__init__(*layers)
+        self.num = num
+        self.out_dim = dim
+
+    def last_linear(self) -> ParallelLinear:
+        """The last linear layer of all experts."""
+        return next(layer for layer in reversed(self) if isinstance(layer, ParallelLinear))
+
+
+class Gate(nn.Module):
+    """A softmax mixture of experts, ``(B, D), (B, E, H) -> (B, H)``."""
+
+    def __init__(self, in_dim: int, num_experts: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(in_dim, num_experts)
+
+    def forward(self, x: Tensor, experts: Tensor) -> Tensor:
+        share = self.score(x).softmax(dim=-1)  # (B, E)
+        return einsum("be,beh->bh", share, experts)  # (B, H)

@@ -1,0 +1,155 @@
+"""Multi-layer perceptrons: one, or many of the same shape side by side."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nextrec_like.errors import InputError, check_keys, unknown
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+}
+NORMS = ("batch", "layer")
+
+
+@dataclass(frozen=True)
+class MLPParams:
+    """Shape of an MLP: every hidden layer is linear, norm, activation, dropout.
+
+    Args:
+        dims: Width of each layer; empty means no layer.
+        activation: A key of `ACTIVATIONS`.
+        dropout: Share of units that is dropped in training, in [0, 1).
+        norm: ``batch``, ``layer`` or None.
+    """
+
+    dims: tuple[int, ...]
+    activation: str = "relu"
+    dropout: float = 0.0
+    norm: str | None = None
+
+    @classmethod
+    def of(cls, params: "MLPParams | Mapping[str, object]", parameter: str) -> "MLPParams":
+        """Params from what the user gave for `parameter`, checked.
+
+        Raises:
+            InputError: For an unknown key, with the closest one, or a value out of range.
+        """
+        if isinstance(params, Mapping):
+            check_keys(f"key of `{parameter}`", params, [field.name for field in fields(cls)])
+            if "dims" not in params:
+                raise InputError(f"`{parameter}` needs the key `dims`, a list of layer widths such as [64, 32].")
+            dims = params["dims"]
+            params = cls(**{**params, "dims": tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)})  # type: ignore[arg-type]
+        if not isinstance(params, MLPParams):
+            raise InputError(f"`{parameter}` should be a dict such as {{'dims': [64, 32]}}. Received {params!r}.")
+        params._check(parameter)
+        return params
+
+    def not_empty(self, parameter: str) -> "MLPParams":
+        """The params, if they describe at least one layer."""
+        if not self.dims:
+            raise InputError(f"`{parameter}.dims` is empty; give at least one layer width, such as [64].")
+        return self
+
+    def as_dict(self) -> dict[str, object]:
+        """The params as JSON-ready values."""
+        return {"dims": list(self.dims), "activation": self.activation, "dropout": self.dropout, "norm": self.norm}
+
+    def _check(self, parameter: str) -> None:
+        if any(not isinstance(dim, int) or isinstance(dim, bool) or dim < 1 for dim in self.dims):
+            raise InputError(f"`{parameter}.dims` should be positive integers. Received {list(self.dims)}.")
+        if self.activation not in ACTIVATIONS:
+            raise unknown(f"activation in `{parameter}`", self.activation, ACTIVATIONS)
+        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
+            raise InputError(f"`{parameter}.dropout` should lie in [0, 1). Received {self.dropout!r}.")
+        if self.norm is not None and self.norm not in NORMS:
+            raise unknown(f"norm in `{parameter}`", self.norm, NORMS)
+
+
+class MLP(nn.Sequential):
+    """Hidden layers, ``(B, in_dim) -> (B, out_dim)``."""
+
+    def __init__(self, in_dim: int, params: MLPParams) -> None:
+        layers: list[nn.Module] = []
+        dim_before = in_dim
+        for dim in params.dims:
+            layers.append(nn.Linear(dim_before, dim))
+            if params.norm is not None:
+                layers.append(nn.BatchNorm1d(dim) if params.norm == "batch" else nn.LayerNorm(dim))
+            layers.append(ACTIVATIONS[params.activation]())
+            if params.dropout > 0:
+                layers.append(nn.Dropout(params.dropout))
+            dim_before = dim
+        super().__init__(*layers)
+        self.out_dim = dim_before
+
+    def last_linear(self) -> nn.Linear:
+        """The last linear layer."""
+        return next(layer for layer in reversed(self) if isinstance(layer, nn.Linear))
+
+
+class Tower(nn.Module):
+    """Hidden layers of one task and its logit, ``(B, in_dim) -> (B,)``."""
+
+    def __init__(self, in_dim: int, params: MLPParams) -> None:
+        super().__init__()
+        self.hidden = MLP(in_dim, params)
+        self.logit = nn.Linear(self.hidden.out_dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logit(self.hidden(x)).squeeze(-1)
+
+
+class ParallelLinear(nn.Module):
+    """E linear maps, ``(B, in_dim)`` or ``(B, E, in_dim) -> (B, E, out_dim)``, as one matrix product."""
+
+    def __init__(self, num: int, in_dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num, out_dim, in_dim))
+        self.bias = nn.Parameter(torch.empty(num, out_dim))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Each map as `nn.Linear` initialises it."""
+        bound = self.weight.shape[-1] ** -0.5
+        nn.init.uniform_(self.weight, -bound, bound)
+        nn.init.uniform_(self.bias, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 2:
+            out = F.linear(x, self.weight.flatten(0, 1), self.bias.flatten())  # (B, E * out)
+            return out.unflatten(-1, self.bias.shape)  # (B, E, out)
+        out = torch.baddbmm(self.bias.unsqueeze(1), x.transpose(0, 1), self.weight.transpose(1, 2))  # (E, B, out)
+        return out.transpose(0, 1)  # (B, E, out)
+
+
+class ParallelNorm(nn.Module):
+    """Batch or layer normalisation of E outputs, each with its own scale and shift, ``(B, E, H) -> (B, E, H)``."""
+
+    def __init__(self, kind: str, num: int, dim: int) -> None:
+        super().__init__()
+        self.batch = nn.BatchNorm1d(num * dim, affine=False) if kind == "batch" else None
+        self.scale = nn.Parameter(torch.ones(num, dim))
+        self.shift = nn.Parameter(torch.zeros(num, dim))
+
+    def reset_parameters(self) -> None:
+        """Scale 1, shift 0."""
+        nn.init.ones_(self.scale)
+        nn.init.zeros_(self.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.batch is not None:
+            normed = self.batch(x.flatten(1)).unflatten(-1, self.scale.shape)
+        else:
+            normed = F.layer_norm(x, x.shape[-1:])
+        return normed * self.scale + self.shift  # (B, E, H)

@@ -1,0 +1,18 @@
+"""One module per task, under any task name."""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+
+class PerTask(nn.Module):
+    """A dict from task name to module. Unlike `nn.ModuleDict` it accepts every name, such as ``a.b`` or ``keys``."""
+
+    def __init__(self, names: Sequence[str], build: Callable[[str], nn.Module]) -> None:
+        super().__init__()
+        self._index = {name: str(position) for position, name in enumerate(names)}
+        for name in names:
+            self.add_module(self._index[name], build(name))
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return self._modules[self._index[name]]  # type: ignore[return-value]

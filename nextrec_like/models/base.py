@@ -1,0 +1,73 @@
+"""The contract of a model: features in, one logit per task out."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from torch import nn
+
+from nextrec_like.batch import Batch, Logits
+from nextrec_like.data.processor import DataProcessor
+from nextrec_like.features import DenseFeature, FeatureSet, SequenceFeature, SparseFeature
+from nextrec_like.layers import EmbeddingTable
+from nextrec_like.tasks import Task, TaskSet, build_tasks
+from nextrec_like.training.estimator import Estimator
+
+
+class Model(Estimator):
+    """How tasks share parameters. Knows no label and no loss.
+
+    A subclass takes features and targets, builds its layers, records its own options in `hyperparameters`
+    (which `save` writes and `load_model` passes back) and implements `forward`.
+
+    Args:
+        dense_features: Numeric columns.
+        sparse_features: Id columns.
+        sequence_features: Columns with a list of ids per row.
+        target: Label columns, or `Task` objects.
+        task: For each target its task name, or its kind (``binary`` or ``regression``).
+        processor: A fitted processor: `fit`, `evaluate` and `predict` then take the raw table.
+
+    Raises:
+        InputError: For features or tasks that contradict each other, or a label used as a feature.
+    """
+
+    default_objective = "marginal"
+
+    def __init__(
+        self,
+        dense_features: Sequence[DenseFeature] | None,
+        sparse_features: Sequence[SparseFeature] | None,
+        sequence_features: Sequence[SequenceFeature] | None,
+        *,
+        target: Sequence[str | Task] | str | Task,
+        task: Sequence[str] | str | None,
+        processor: DataProcessor | None,
+    ) -> None:
+        super().__init__()
+        self.features = FeatureSet(dense_features, sparse_features, sequence_features)
+        self.tasks: TaskSet = build_tasks(target, task)
+        self.tasks.check_features(self.features.names)
+        self.processor = processor
+        self.hyperparameters: dict[str, object] = {}
+
+    @property
+    def task_names(self) -> list[str]:
+        """Names of the tasks, in order."""
+        return self.tasks.names
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Logits:
+        """One logit per task, shape ``(B,)``."""
+
+    def last_shared(self) -> Sequence[nn.Parameter] | nn.Module | None:
+        """Where weightings probe the gradient of each task.
+
+        Parameters of the last layer that all tasks share; or a module whose output all tasks share; or None:
+        then all parameters outside the embedding tables that are reached by two losses, found at the first batch.
+        """
+        return None
+
+    def dense_parameters(self) -> list[nn.Parameter]:
+        """All parameters outside the embedding tables."""
+        tables = {id(module.weight) for module in self.modules() if isinstance(module, EmbeddingTable)}
+        return [parameter for parameter in self.parameters() if id(parameter) not in tables]

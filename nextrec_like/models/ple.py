@@ -1,0 +1,131 @@
+"""PLE: shared experts beside each task's own, in several levels."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nextrec_like.batch import Batch, Logits
+from nextrec_like.data.processor import DataProcessor
+from nextrec_like.errors import check_count
+from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
+from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
+from nextrec_like.models.base import Model
+from nextrec_like.tasks import Task
+
+
+class ExtractionLevel(nn.Module):
+    """One level of PLE: shared experts, each task's own experts, and a gate for every output.
+
+    Args:
+        task_names: The tasks.
+        in_dim: Width of every input.
+        num_shared_experts: Experts that read the shared input.
+        num_task_experts: Experts of each task, which read its input.
+        expert_params: MLP of each expert.
+        is_last: The last level has no shared output.
+    """
+
+    def __init__(
+        self,
+        task_names: Sequence[str],
+        in_dim: int,
+        *,
+        num_shared_experts: int,
+        num_task_experts: int,
+        expert_params: MLPParams,
+        is_last: bool,
+    ) -> None:
+        super().__init__()
+        self.task_names = list(task_names)
+        self.shared_experts = Experts(num_shared_experts, in_dim, expert_params)
+        self.task_experts = PerTask(task_names, lambda _: Experts(num_task_experts, in_dim, expert_params))
+        self.gates = PerTask(task_names, lambda _: Gate(in_dim, num_task_experts + num_shared_experts))
+        num_all = num_task_experts * len(task_names) + num_shared_experts
+        self.shared_gate = None if is_last else Gate(in_dim, num_all)
+        self.out_dim = self.shared_experts.out_dim
+
+    def forward(self, shared: Tensor, by_task: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        common = self.shared_experts(shared)  # (B, E, H)
+        own = {task: self.task_experts[task](by_task[task]) for task in self.task_names}  # (B, E', H)
+        mixed = {
+            task: self.gates[task](by_task[task], torch.cat([own[task], common], dim=1))  # (B, H)
+            for task in self.task_names
+        }
+        if self.shared_gate is not None:
+            shared = self.shared_gate(shared, torch.cat([*own.values(), common], dim=1))  # (B, H)
+        return shared, mixed
+
+
+class PLE(Model):
+    """Shared experts beside each task's own experts, mixed level by level; one level is CGC.
+
+    Tang et al., "Progressive Layered Extraction (PLE): A Novel Multi-Task Learning Model for Personalized
+    Recommendations", RecSys 2020, eq. 1 to 6. https://doi.org/10.1145/3383313.3412236
+
+    Args:
+        dense_features: Numeric columns.
+        sparse_features: Id columns.
+        sequence_features: Columns with a list of ids per row.
+        target: Label columns, or `Task` objects.
+        task: For each target its task name, or its kind.
+        num_levels: Number of levels.
+        num_shared_experts: Shared experts of each level.
+        num_task_experts: Experts of each task in each level.
+        expert_params: MLP of each expert in every level.
+        tower_params: MLP of each task.
+        processor: A fitted processor: `fit`, `evaluate` and `predict` then take the raw table.
+    """
+
+    def __init__(
+        self,
+        dense_features: Sequence[DenseFeature] | None = None,
+        sparse_features: Sequence[SparseFeature] | None = None,
+        sequence_features: Sequence[SequenceFeature] | None = None,
+        *,
+        target: Sequence[str | Task] | str | Task,
+        task: Sequence[str] | str | None = None,
+        num_levels: int = 2,
+        num_shared_experts: int = 4,
+        num_task_experts: int = 2,
+        expert_params: MLPParams | Mapping[str, object] = MLPParams((128,)),
+        tower_params: MLPParams | Mapping[str, object] = MLPParams((64,)),
+        processor: DataProcessor | None = None,
+    ) -> None:
+        super().__init__(
+            dense_features, sparse_features, sequence_features, target=target, task=task, processor=processor
+        )
+        expert = MLPParams.of(expert_params, "expert_params").not_empty("expert_params")
+        tower = MLPParams.of(tower_params, "tower_params")
+        counts = {
+            "num_levels": num_levels,
+            "num_shared_experts": num_shared_experts,
+            "num_task_experts": num_task_experts,
+        }
+        for parameter, count in counts.items():
+            check_count(parameter, count)
+        self.hyperparameters = {**counts, "expert_params": expert.as_dict(), "tower_params": tower.as_dict()}
+        self.embedding = FeatureEmbedding(self.features)
+        self.levels = nn.ModuleList(
+            ExtractionLevel(
+                self.task_names,
+                expert.dims[-1] if level else self.embedding.out_dim,
+                num_shared_experts=num_shared_experts,
+                num_task_experts=num_task_experts,
+                expert_params=expert,
+                is_last=level == num_levels - 1,
+            )
+            for level in range(num_levels)
+        )
+        self.towers = PerTask(self.task_names, lambda _: Tower(expert.dims[-1], tower))
+
+    def forward(self, batch: Batch) -> Logits:
+        x = self.embedding(batch)  # (B, D)
+        shared, by_task = x, dict.fromkeys(self.task_names, x)
+        for level in self.levels:
+            shared, by_task = level(shared, by_task)  # (B, H) each
+        return {task: self.towers[task](by_task[task]) for task in self.task_names}  # (B,)
+
+    def last_shared(self) -> list[nn.Parameter]:
+        """The last linear layer of the shared experts of the last level."""
+        return list(self.levels[-1].shared_experts.last_linear().parameters())

@@ -1,0 +1,75 @@
+"""The contract of an objective: what a logit means, and from that losses and probabilities."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nextrec_like.batch import Logits
+from nextrec_like.objectives.losses import Loss
+from nextrec_like.tasks import Task, TaskSet
+
+
+@dataclass(frozen=True)
+class TaskLosses:
+    """The losses of one batch.
+
+    Attributes:
+        values: Mean over the observed rows of each task, one scalar per task; 0 (still in the graph) without one.
+        counts: Observed rows of each task, int64, shape ``(T,)``.
+    """
+
+    values: list[Tensor]
+    counts: Tensor
+
+
+class Objective(ABC):
+    """What a logit means and how wrong it is. Knows no architecture.
+
+    Args:
+        tasks: The tasks, with their parents.
+        losses: One element-wise loss per task name.
+    """
+
+    def __init__(self, tasks: TaskSet, losses: Mapping[str, Loss]) -> None:
+        self.tasks = tasks
+        self.loss_of = dict(losses)
+
+    @abstractmethod
+    def scores(self, logits: Logits) -> Logits:
+        """What is compared with the label of each task: its logit or value, shape ``(B,)``."""
+
+    @abstractmethod
+    def probabilities(self, logits: Logits) -> dict[str, Tensor]:
+        """p(task) over all impressions and, for a task with a parent, p(task given parent), shape ``(B,)`` each.
+
+        A regression task has its expected value in place of a probability.
+        """
+
+    def observed(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Rows that a task learns from: bool, shape ``(B,)``."""
+        return {name: ~torch.isnan(label) for name, label in labels.items()}
+
+    def __call__(self, logits: Logits, labels: Tensor) -> TaskLosses:
+        """The loss of every task.
+
+        Args:
+            logits: One logit per task, shape ``(B,)``.
+            labels: One column per task, NaN where not observed, shape ``(B, T)``.
+        """
+        by_task = dict(zip(self.tasks.names, labels.unbind(dim=1)))
+        scores, observed = self.scores(logits), self.observed(by_task)
+        values = [
+            self._mean_loss(task, scores[task.name], by_task[task.name], observed[task.name]) for task in self.tasks
+        ]
+        return TaskLosses(values, torch.stack([observed[name].sum() for name in self.tasks.names]))
+
+    def _mean_loss(self, task: Task, score: Tensor, label: Tensor, observed: Tensor) -> Tensor:
+        loss = self.loss_of[task.name]
+        if task.kind == "binary" and not loss.needs_logit:
+            score = score.sigmoid()
+        label = torch.where(observed, label, 0)
+        by_row = torch.where(observed, loss(score, label), 0)  # (B,)
+        return by_row.sum() / observed.sum().clamp(min=1)

@@ -1,0 +1,73 @@
+"""Optimizers by name."""
+
+from collections.abc import Iterable, Mapping
+from inspect import signature
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from nextrec_like.errors import InputError, check_keys, unknown
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+}
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+"""One kernel over all parameters, on CPU and CUDA alike."""
+
+
+def build_optimizer(
+    spec: str | Optimizer, params: Mapping[str, object] | None, parameters: Iterable[nn.Parameter]
+) -> Optimizer:
+    """The optimizer over all parameters.
+
+    Args:
+        spec: A key of `OPTIMIZERS`, or an instance that was made with the model's parameters.
+        params: Options such as ``{"lr": 1e-3, "weight_decay": 1e-5}``.
+        parameters: The parameters of the model.
+
+    Raises:
+        InputError: For an unknown name or option, with the closest one, or an instance with other parameters.
+    """
+    if isinstance(spec, Optimizer):
+        return _checked_instance(spec, params, parameters)
+    if not isinstance(spec, str):
+        raise InputError(f"`optimizer` should be a name or a torch optimizer. Received {spec!r}.")
+    if spec.lower() not in OPTIMIZERS:
+        raise unknown("optimizer", spec, OPTIMIZERS)
+    kind = OPTIMIZERS[spec.lower()]
+    options = dict(params or {})
+    check_keys(
+        f"option of optimizer `{spec}`", options, [name for name in signature(kind).parameters if name != "params"]
+    )
+    if kind in FUSED and "foreach" not in options:
+        options.setdefault("fused", True)
+    try:
+        return kind(parameters, **options)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`optimizer_params` of `{spec}` are not valid: {error}. Received {dict(params or {})}."
+        ) from error
+
+
+def move_state(optimizer: Optimizer, device: torch.device) -> None:
+    """Moves the state to where the parameters are. Step counts stay where the optimizer keeps them."""
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.dim() > 0:
+                state[name] = value.to(device)
+
+
+def _checked_instance(
+    optimizer: Optimizer, params: Mapping[str, object] | None, parameters: Iterable[nn.Parameter]
+) -> Optimizer:
+    if params:
+        raise InputError("`optimizer_params` are given beside an optimizer instance; set them on the instance.")
+    own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if not own <= {id(parameter) for parameter in parameters}:
+        raise InputError("`optimizer` holds parameters that are not this model's; make it with `model.parameters()`.")
+    return optimizer

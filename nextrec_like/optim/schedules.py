@@ -1,0 +1,114 @@
+"""Learning rate over time: any torch scheduler, after a linear warm-up."""
+
+from collections.abc import Mapping
+from inspect import isclass, signature
+
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from nextrec_like.errors import InputError, check_keys, unknown
+
+SCHEDULERS: dict[str, type[LRScheduler]] = {
+    name: kind
+    for name, kind in vars(lr_scheduler).items()
+    if isclass(kind) and issubclass(kind, LRScheduler) and kind is not LRScheduler and not name.startswith("_")
+}
+INTERVALS = ("epoch", "step")
+
+
+class Schedule:
+    """A torch scheduler, stepped every epoch or every step, under a linear warm-up.
+
+    Args:
+        optimizer: The optimizer whose learning rates change.
+        scheduler: The torch scheduler, if any.
+        interval: ``epoch`` or ``step``: when the scheduler advances.
+        warmup_steps: Steps over which the learning rate rises linearly to what the scheduler says.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, scheduler: LRScheduler | None = None, interval: str = "epoch", warmup_steps: int = 0
+    ) -> None:
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.interval = interval
+        self.warmup_steps = warmup_steps
+        self.steps = 0
+
+    @property
+    def needs_score(self) -> bool:
+        """Whether the scheduler follows the validation score."""
+        return isinstance(self.scheduler, ReduceLROnPlateau)
+
+    def optimizer_step(self) -> None:
+        """One step of the optimizer at the learning rate of the moment."""
+        self.steps += 1
+        if self.steps >= self.warmup_steps:
+            self.optimizer.step()
+        else:
+            self._warm_step(self.steps / self.warmup_steps)
+        if self.scheduler is not None and self.interval == "step":
+            self.scheduler.step()
+
+    def end_epoch(self, score: float | None) -> None:
+        """Advances a scheduler that counts epochs; `score`: monitored value, higher is better."""
+        if self.scheduler is None or self.interval != "epoch":
+            return
+        if not isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step()
+        elif score is not None:
+            self.scheduler.step(score if self.scheduler.mode == "max" else -score)
+
+    def lr(self) -> float:
+        """Learning rate of the first parameter group, without warm-up."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _warm_step(self, factor: float) -> None:
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate * factor
+        self.optimizer.step()
+        for group, rate in zip(self.optimizer.param_groups, rates):
+            group["lr"] = rate
+
+
+def build_schedule(
+    optimizer: Optimizer,
+    spec: str | LRScheduler | None,
+    params: Mapping[str, object] | None,
+    interval: str,
+    warmup_steps: int,
+) -> Schedule:
+    """The schedule for `compile`.
+
+    Raises:
+        InputError: For an unknown scheduler, option or interval, with the closest one.
+    """
+    if interval not in INTERVALS:
+        raise unknown("scheduler_interval", interval, INTERVALS)
+    if not isinstance(warmup_steps, int) or warmup_steps < 0:
+        raise InputError(f"`warmup_steps` should be a non-negative integer. Received {warmup_steps!r}.")
+    return Schedule(optimizer, _build_scheduler(optimizer, spec, params), interval, warmup_steps)
+
+
+def _build_scheduler(
+    optimizer: Optimizer, spec: str | LRScheduler | None, params: Mapping[str, object] | None
+) -> LRScheduler | None:
+    if spec is None or isinstance(spec, LRScheduler):
+        if params:
+            raise InputError("`scheduler_params` need a `scheduler` given by name.")
+        if spec is not None and spec.optimizer is not optimizer:
+            raise InputError("`scheduler` was made for another optimizer; pass that optimizer to `compile` as well.")
+        return spec
+    if spec not in SCHEDULERS:
+        raise unknown("scheduler", spec, SCHEDULERS)
+    kind, options = SCHEDULERS[spec], dict(params or {})
+    check_keys(
+        f"option of scheduler `{spec}`", options, [name for name in signature(kind).parameters if name != "optimizer"]
+    )
+    if kind is ReduceLROnPlateau:
+        options.setdefault("mode", "max")
+    try:
+        return kind(optimizer, **options)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`scheduler_params` of `{spec}` are not valid: {error}. Received {options}.") from error

@@ -1,0 +1,28 @@
+"""Which device to use."""
+
+import torch
+
+from nextrec_like.errors import InputError
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device for `fit`, `evaluate` and `predict`.
+
+    Args:
+        device: ``auto`` (the GPU if there is one), or a torch device such as ``cpu`` or ``cuda:1``.
+
+    Raises:
+        InputError: For a device that does not exist here; there is no silent fallback.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"`device` should be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received {device!r}.") from error
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"`device` is '{resolved}', but torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu' or 'auto', "
+            f"or install a CUDA build of torch."
+        )
+    return resolved

@@ -1,0 +1,346 @@
+"""What a user calls: compile, fit, evaluate, predict, save, summary."""
+
+import warnings
+from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from nextrec_like.data.checks import warn_of_labels
+from nextrec_like.data.packed import PackedData, pack
+from nextrec_like.data.processor import DataProcessor
+from nextrec_like.data.splits import split_random
+from nextrec_like.data.tables import column, read_table
+from nextrec_like.errors import InputError, InputWarning, check_count
+from nextrec_like.features import FeatureSet
+from nextrec_like.metrics import TaskMetrics, check_metrics
+from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
+from nextrec_like.objectives.build import LossSpec
+from nextrec_like.optim import move_state
+from nextrec_like.tasks import TaskSet
+from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.compiled import Compiled, compile_parts
+from nextrec_like.training.device import resolve_device
+from nextrec_like.training.evaluation import evaluate_predictions, output_names, predict_packed
+from nextrec_like.training.history import History
+from nextrec_like.training.monitor import Monitor, MonitorSpec
+from nextrec_like.training.randomness import fingerprint, initialize, seeded
+from nextrec_like.training.saving import save_model
+from nextrec_like.training.summary import model_summary
+from nextrec_like.training.trainer import Trainer
+from nextrec_like.weighting import WeightingSpec
+from nextrec_like.weighting.site import Site
+
+Data = Any
+"""A DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, or list of files."""
+
+
+class EstimatorMeta(ABCMeta):
+    """Notes the weights that a model is constructed with, so that `fit` can tell whether the user changed them."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        model = super().__call__(*args, **kwargs)
+        model._constructed = fingerprint(model)
+        return model
+
+
+class Estimator(nn.Module, metaclass=EstimatorMeta):
+    """The methods of a model that need data or a training. See `models.Model` for the architecture's side."""
+
+    features: FeatureSet
+    tasks: TaskSet
+    processor: DataProcessor | None
+    hyperparameters: dict[str, object]
+    default_objective: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._constructed: list[int] = []
+        self._parts: Compiled | None = None
+        self._objective: Objective | None = None
+        self.is_fitted = False
+
+    @abstractmethod
+    def last_shared(self) -> Sequence[nn.Parameter] | nn.Module | None:
+        """Where weightings probe; see `models.Model`."""
+
+    @abstractmethod
+    def dense_parameters(self) -> list[nn.Parameter]:
+        """All parameters outside the embedding tables."""
+
+    @property
+    def objective(self) -> Objective:
+        """What a logit means: that of `compile`, of the loaded model, or the model's default."""
+        if self._objective is None:
+            self._objective = build_objective(self.default_objective, self.tasks, {}, OBJECTIVES)
+        return self._objective
+
+    @objective.setter
+    def objective(self, objective: Objective) -> None:
+        self._objective = objective
+
+    def compile(  # type: ignore[override]
+        self,
+        optimizer: str | Optimizer = "adam",
+        optimizer_params: Mapping[str, object] | None = None,
+        *,
+        loss: LossSpec | Sequence[LossSpec] | None = None,
+        loss_weights: WeightingSpec = None,
+        objective: str | type[Objective] | None = None,
+        scheduler: str | LRScheduler | None = None,
+        scheduler_params: Mapping[str, object] | None = None,
+        scheduler_interval: str = "epoch",
+        warmup_steps: int = 0,
+        clip_norm: float | None = None,
+    ) -> None:
+        """Chooses how to train. A second call starts anew, with fresh optimizer and weighting state.
+
+        Args:
+            optimizer: ``adam``, ``adamw``, ``sgd``, ``adagrad``, ``rmsprop``, or a torch optimizer.
+            optimizer_params: Its options, such as ``{"lr": 1e-3, "weight_decay": 1e-5}``.
+            loss: ``bce``, ``focal``, ``mse``, ``mae``, ``huber``, or ``{"name": "bce", "class_weight": [1, 10]}``;
+                one for all tasks, a list, or a dict by task. By default ``bce`` for binary tasks, ``mse`` for
+                regressions.
+            loss_weights: How to balance the tasks: None (equal), a number, a list, a dict by task, a method such
+                as ``"grad_norm"``, ``{"method": "grad_norm", "alpha": 1.5}``, or a `Weighting`.
+            objective: ``marginal``, ``click_space``, ``entire_space`` or an `Objective` class; by default the
+                model's own.
+            scheduler: A class name of `torch.optim.lr_scheduler`, or an instance.
+            scheduler_params: Its options.
+            scheduler_interval: ``epoch`` or ``step``: when it advances.
+            warmup_steps: Steps over which the learning rate rises linearly from 0.
+            clip_norm: Largest norm of the whole gradient; larger ones are scaled down.
+
+        Raises:
+            InputError: For anything unknown or out of range, with the closest name.
+        """
+        site = Site(self.last_shared(), self.dense_parameters(), self.tasks.names)
+        parts = compile_parts(
+            list(self.parameters()),
+            self.tasks,
+            site,
+            optimizer=optimizer,
+            optimizer_params=optimizer_params,
+            loss=loss,
+            loss_weights=loss_weights,
+            objective=self.default_objective if objective is None else objective,
+            scheduler=scheduler,
+            scheduler_params=scheduler_params,
+            scheduler_interval=scheduler_interval,
+            warmup_steps=warmup_steps,
+            clip_norm=clip_norm,
+        )
+        if self._parts is not None:
+            self._parts.site.close()
+        self._parts, self.objective = parts, parts.objective
+
+    def fit(
+        self,
+        train: Data,
+        valid_data: Data | None = None,
+        *,
+        valid_split: float | None = None,
+        epochs: int = 1,
+        batch_size: int = 4096,
+        shuffle: bool = True,
+        metrics: str | Sequence[str] = ("auc", "logloss"),
+        group_id: str | None = None,
+        monitor: MonitorSpec = None,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        restore_best: bool = True,
+        seed: int = 0,
+        device: str | torch.device = "auto",
+        callbacks: Sequence[Callback] = (),
+        verbose: int = 1,
+    ) -> History:
+        """Trains the model.
+
+        The first call draws the initial weights from the seed, unless they were changed after construction; a
+        later call goes on from where the last one ended.
+
+        Args:
+            train: Training rows: DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, list of files.
+            valid_data: Validation rows, for metrics, early stopping and the best weights.
+            valid_split: Share of the training rows to validate on instead, drawn at random with the seed.
+            epochs: Number of passes.
+            batch_size: Rows of a step.
+            shuffle: Whether each epoch has a new order of rows, from the seed.
+            metrics: Validation metrics.
+            group_id: Column with the group of each row, usually the user, for ``gauc``.
+            monitor: What selects the best epoch: None (mean over the tasks of the first metric), ``min`` (the worst
+                task), a metric, weights by task, or ``{"metric": "auc", "reduce": "min"}``.
+            patience: Epochs without a better value after which training stops.
+            min_delta: Smallest gain that counts as better.
+            restore_best: Whether to end with the weights of the best epoch, where there is validation data.
+            seed: Seed of initial weights, row order and dropout.
+            device: ``auto`` (the GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+            callbacks: `Callback` objects.
+            verbose: 0 is silent.
+
+        Returns:
+            Losses, weights and validation metrics of every epoch.
+
+        Raises:
+            InputError: For data or arguments that break a rule.
+        """
+        parts = self._compiled()
+        check_count("epochs", epochs)
+        check_count("batch_size", batch_size)
+        metrics = check_metrics(metrics)
+        monitor_ = Monitor.of(monitor, metrics, self.tasks.names, output_names(self.tasks))
+        _check_patience(patience, valid_data is not None or valid_split is not None, parts)
+        target = resolve_device(device)
+        train, valid_data = _with_split(train, valid_data, valid_split, seed)
+        packed = self._pack(train, labels=True).on(target)
+        warn_of_labels(packed.rows.labels.cpu().numpy(), self.tasks)  # type: ignore[union-attr]
+        valid = None if valid_data is None else self._pack(valid_data, labels=True, metrics=metrics, group_id=group_id)
+        with seeded(seed, target):
+            if not self.is_fitted and fingerprint(self) == self._constructed:
+                initialize(self)
+            self.to(target)
+            move_state(parts.optimizer, target)
+            parts.weighting.to(target)
+            trainer = Trainer(
+                self,
+                parts,
+                self.tasks,
+                train=packed,
+                valid=None if valid is None else valid.on(target),
+                device=target,
+                epochs=epochs,
+                batch_size=batch_size,
+                generator=torch.Generator().manual_seed(seed) if shuffle else None,
+                metrics=metrics,
+                monitor=monitor_,
+                patience=patience,
+                min_delta=min_delta,
+                restore_best=restore_best,
+                callbacks=callbacks,
+                verbose=verbose,
+            )
+            self.is_fitted = True
+            return trainer.fit()
+
+    def evaluate(
+        self,
+        data: Data,
+        *,
+        metrics: str | Sequence[str] = ("auc", "logloss"),
+        group_id: str | None = None,
+        device: str | torch.device = "auto",
+    ) -> dict[str, TaskMetrics]:
+        """Exact metrics of every task over all rows and, for a task with a parent, where the parent happened.
+
+        Args:
+            data: Rows with labels, in any form that `fit` takes.
+            metrics: ``auc``, ``gauc``, ``logloss``, ``pr_auc``, ``ece``, ``pcoc``, ``rmse``, ``mae``.
+            group_id: Column with the group of each row, for ``gauc``.
+            device: As in `fit`.
+
+        Returns:
+            For example ``{"click": {"auc": 0.7}, "conversion": {...}, "conversion_given_click": {...}}``. A metric
+            that is not defined on these rows is None, with an entry in ``result["click"].reasons``.
+
+        Raises:
+            InputError: For data or arguments that break a rule.
+        """
+        metrics = check_metrics(metrics)
+        packed = self._pack(data, labels=True, metrics=metrics, group_id=group_id)
+        predictions = self._predict(packed, device)
+        labels = packed.rows.labels
+        assert labels is not None
+        return evaluate_predictions(self.tasks, predictions, labels.numpy(), metrics, packed.group)
+
+    def predict(self, data: Data, *, device: str | torch.device = "auto") -> pd.DataFrame:
+        """Predicts every task.
+
+        Args:
+            data: Rows in any form that `fit` takes; labels are not needed.
+            device: As in `fit`.
+
+        Returns:
+            One row per row, one float64 column per task: p(task) over all impressions, or the value of a
+            regression; for a task with a parent also p(task given parent), as ``conversion_given_click``.
+
+        Raises:
+            InputError: For data that break a rule.
+        """
+        index = data.index if isinstance(data, pd.DataFrame) else None
+        return pd.DataFrame(self._predict(self._pack(data, labels=False), device), index=index)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model and its fitted processor: safetensors, JSON and parquet; no pickle.
+
+        Args:
+            folder: A new or empty folder, or one that holds a saved model, which is replaced.
+
+        Raises:
+            InputError: If the folder holds anything else.
+        """
+        save_model(self, folder)
+
+    def summary(self) -> str:
+        """Features, embedding tables, layers with their number of parameters, and tasks, as text."""
+        return model_summary(self)
+
+    def _compiled(self) -> Compiled:
+        if self._parts is None:
+            raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
+        return self._parts
+
+    def _predict(self, data: PackedData, device: str | torch.device) -> dict[str, np.ndarray]:
+        if not self.is_fitted:
+            warnings.warn(
+                "The model has not been fitted, so it predicts from random weights.", InputWarning, stacklevel=3
+            )
+        target = resolve_device(device)
+        self.to(target)
+        return predict_packed(self, self.objective, data.on(target), target)
+
+    def _pack(
+        self, data: Data, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
+    ) -> PackedData:
+        table = read_table(data)
+        group = _group(table, group_id) if "gauc" in metrics else None
+        if self.processor is not None:
+            table = self.processor.transform(table)
+        return pack(table, self.features, self.tasks if labels else None, group)
+
+
+def _group(table: pa.Table, group_id: str | None) -> np.ndarray:
+    if group_id is None:
+        raise InputError("The metric `gauc` needs the group of each row, usually the user; pass `group_id='user_id'`.")
+    codes = column(table, group_id, "group_id").dictionary_encode(null_encoding="mask")
+    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
+    if codes.null_count:
+        row = codes.is_null().to_numpy(zero_copy_only=False).argmax()
+        raise InputError(f"`group_id` column `{group_id}` has no value in row {row}; fill it, or drop the row.")
+    return codes.indices.to_numpy(zero_copy_only=False)
+
+
+def _with_split(train: Data, valid_data: Data | None, valid_split: float | None, seed: int) -> tuple[Data, Data | None]:
+    if valid_split is None:
+        return train, valid_data
+    if valid_data is not None:
+        raise InputError("Both `valid_data` and `valid_split` are given; choose one.")
+    if not isinstance(valid_split, (int, float)) or not 0 < valid_split < 1:
+        raise InputError(f"`valid_split` should lie strictly between 0 and 1. Received {valid_split!r}.")
+    first, second = split_random(read_table(train), (1 - valid_split, valid_split), seed=seed)
+    return first, second
+
+
+def _check_patience(patience: int | None, has_valid: bool, parts: Compiled) -> None:
+    if patience is not None:
+        check_count("patience", patience)
+    if not has_valid and (patience is not None or parts.schedule.needs_score):
+        what = "`patience`" if patience is not None else "ReduceLROnPlateau"
+        raise InputError(f"{what} needs validation data; pass `valid_data` or `valid_split`.")

@@ -1,0 +1,88 @@
+"""A model folder: model.json, weights.safetensors and the fitted processor."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nextrec_like.errors import InputError
+
+if TYPE_CHECKING:
+    from nextrec_like.training.estimator import Estimator
+
+FORMAT = 1
+DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processor"
+
+
+def save_model(model: "Estimator", folder: str | Path) -> None:
+    """Writes a model folder; see `Estimator.save`."""
+    path = Path(folder)
+    _check_free(path)
+    path.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, path / WEIGHTS)
+    (path / DESCRIPTION).write_text(json.dumps(describe(model), indent=2, ensure_ascii=False), encoding="utf-8")
+    shutil.rmtree(path / PROCESSOR, ignore_errors=True)
+    if model.processor is not None:
+        model.processor.save(path / PROCESSOR)
+
+
+def describe(model: "Estimator") -> dict[str, Any]:
+    """All that is needed to build the model again, JSON-ready."""
+    return {
+        "format": FORMAT,
+        "model": type(model).__name__,
+        "objective": type(model.objective).__name__,
+        "fitted": model.is_fitted,
+        "dense_features": [asdict(feature) for feature in model.features.dense],
+        "sparse_features": [asdict(feature) for feature in model.features.sparse],
+        "sequence_features": [asdict(feature) for feature in model.features.sequence],
+        "tasks": [asdict(task) for task in model.tasks],
+        "hyperparameters": model.hyperparameters,
+    }
+
+
+def read_description(folder: str | Path) -> dict[str, Any]:
+    """The description in a model folder.
+
+    Raises:
+        InputError: If the folder, the file or its format is not what `save` writes.
+    """
+    path = Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise InputError(f"No saved model in '{folder}': there is no file '{path}'. Pass the folder given to `save`.")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"'{path}' is not valid JSON ({error}); the saved model is damaged.") from error
+    version = description.get("format") if isinstance(description, Mapping) else None
+    if version != FORMAT:
+        raise InputError(f"'{path}' has format {version!r}; this version of nextrec_like reads format {FORMAT}.")
+    return description
+
+
+def read_weights(folder: str | Path) -> dict[str, Tensor]:
+    """The weights in a model folder.
+
+    Raises:
+        InputError: If the file is missing or damaged.
+    """
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"'{path}' is missing; the saved model is incomplete.")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"'{path}' cannot be read ({error}); the saved model is damaged.") from error
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise InputError(f"'{path}' is a file; give a folder to save the model in.")
+    if path.is_dir() and any(path.iterdir()) and not (path / DESCRIPTION).is_file():
+        raise InputError(f"'{path}' holds other files; give a new or empty folder, or one with a saved model.")

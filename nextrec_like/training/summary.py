@@ -1,0 +1,41 @@
+"""A model as text."""
+
+from typing import TYPE_CHECKING
+
+from nextrec_like.features import DenseFeature, IdFeature, SequenceFeature
+from nextrec_like.training.progress import format_table
+
+if TYPE_CHECKING:
+    from nextrec_like.training.estimator import Estimator
+
+
+def model_summary(model: "Estimator") -> str:
+    """Features, tasks and the parameters of each part."""
+    features = [*model.features.dense, *model.features.ids]
+    sections = [
+        type(model).__name__,
+        format_table(
+            ["feature", "kind", "vocabulary", "width", "table"], [_feature_row(feature) for feature in features]
+        ),
+        format_table(
+            ["task", "label", "kind", "parent"],
+            [[task.name, task.column, task.kind, task.parent or "-"] for task in model.tasks],
+        ),
+        format_table(["part", "parameters"], _part_rows(model)),
+    ]
+    return "\n\n".join(sections)
+
+
+def _feature_row(feature: DenseFeature | IdFeature) -> list[str]:
+    if isinstance(feature, DenseFeature):
+        return [feature.name, "dense", "-", str(feature.dim), "-"]
+    kind = f"sequence ({feature.pooling})" if isinstance(feature, SequenceFeature) else "sparse"
+    return [feature.name, kind, f"{feature.vocab_size:,}", str(feature.width), feature.table]
+
+
+def _part_rows(model: "Estimator") -> list[list[str]]:
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    rows = [[name, f"{count:,}"] for name, count in counts.items() if count]
+    dense = sum(parameter.numel() for parameter in model.dense_parameters())
+    total = sum(parameter.numel() for parameter in model.parameters())
+    return [*rows, ["all", f"{total:,}"], ["outside embedding tables", f"{dense:,}"]]

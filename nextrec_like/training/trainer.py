@@ -1,0 +1,213 @@
+"""The training loop. It knows no model, objective or weighting by name."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nextrec_like.batch import Batch
+from nextrec_like.data.packed import PackedData
+from nextrec_like.errors import InputError
+from nextrec_like.metrics import TaskMetrics
+from nextrec_like.tasks import TaskSet
+from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.compiled import Compiled
+from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
+from nextrec_like.training.history import EpochRecord, History
+from nextrec_like.training.monitor import Monitor
+from nextrec_like.training.progress import Progress
+
+
+class Trainer:
+    """Trains a model on packed data.
+
+    Args:
+        model: Gives one logit per task.
+        parts: Optimizer, objective, weighting.
+        tasks: The tasks.
+        train: Training rows.
+        valid: Validation rows, if any.
+        device: Where the model is.
+        epochs: Number of passes over the training rows.
+        batch_size: Rows of a step.
+        generator: Draws the order of the rows; None keeps their order.
+        metrics: Validation metrics.
+        monitor: How validation metrics become one score.
+        patience: Epochs without a better score after which training stops; None never stops.
+        min_delta: Smallest gain that counts as better.
+        restore_best: Whether to end with the weights of the best epoch.
+        callbacks: Called at each step and epoch.
+        verbose: 0 is silent.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parts: Compiled,
+        tasks: TaskSet,
+        *,
+        train: PackedData,
+        valid: PackedData | None,
+        device: torch.device,
+        epochs: int,
+        batch_size: int,
+        generator: torch.Generator | None,
+        metrics: Sequence[str],
+        monitor: Monitor,
+        patience: int | None,
+        min_delta: float,
+        restore_best: bool,
+        callbacks: Sequence[Callback],
+        verbose: int,
+    ) -> None:
+        self.model, self.parts, self.tasks = model, parts, tasks
+        self.train_data, self.valid_data, self.device = train, valid, device
+        self.epochs, self.batch_size, self.generator = epochs, batch_size, generator
+        self.metrics, self.monitor = metrics, monitor
+        self.patience, self.min_delta, self.restore_best = patience, min_delta, restore_best
+        self.callbacks = callbacks
+        self.progress = Progress(epochs, len(train), verbose)
+        self.history = History()
+        self.best_score: float | None = None
+        self.best_weights: dict[str, Tensor] | None = None
+        self.should_stop = False
+
+    def stop(self) -> None:
+        """Ends the training after the current epoch."""
+        self.should_stop = True
+
+    def fit(self) -> History:
+        """Runs all epochs.
+
+        Raises:
+            InputError: If a loss is no longer finite.
+        """
+        self._call("on_fit_start")
+        try:
+            while len(self.history.epochs) < self.epochs and not self.should_stop:
+                self._run_epoch(len(self.history.epochs) + 1)
+        finally:
+            self.progress.close()
+        self._restore_best()
+        self._call("on_fit_end")
+        return self.history
+
+    def step(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """One optimizer step; returns losses, observed rows and weights, shape ``(T,)`` each."""
+        parts = self.parts
+        assert batch.labels is not None
+        losses = parts.objective(self.model(batch), batch.labels)
+        weights = parts.balancer.backward(losses.values, losses.counts > 0)
+        if parts.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parts.parameters, parts.clip_norm)
+        parts.schedule.optimizer_step()
+        parts.optimizer.zero_grad(set_to_none=True)
+        return torch.stack([value.detach() for value in losses.values]), losses.counts, weights
+
+    def _run_epoch(self, epoch: int) -> None:
+        self.progress.start_epoch(epoch)
+        self.model.train()
+        start = time.perf_counter()
+        totals = EpochTotals(len(self.tasks), self.device)
+        for batch in self.train_data.batches(self.batch_size, self.device, self.generator):
+            totals.add(*self.step(batch))
+            shown = totals.mean_total_loss() if self.progress.wants_loss() else None
+            self.progress.advance(len(batch), shown)
+            self._call("on_step_end")
+        losses, weights = totals.read(self.tasks.names)
+        seconds = time.perf_counter() - start
+        self._check_finite(losses)
+        self._end_epoch(epoch, losses, weights, seconds)
+
+    def _end_epoch(
+        self, epoch: int, losses: dict[str, float | None], weights: dict[str, float], seconds: float
+    ) -> None:
+        valid = self._validate()
+        score = self.monitor.score(valid) if valid else None
+        record = EpochRecord(
+            epoch=epoch,
+            loss=losses,
+            weights=weights,
+            valid={name: dict(values) for name, values in valid.items()},
+            reasons={name: values.reasons for name, values in valid.items() if values.reasons},
+            score=score,
+            lr=self.parts.schedule.lr(),
+            seconds=seconds,
+            samples_per_second=len(self.train_data) / seconds,
+        )
+        self.history.epochs.append(record)
+        self.parts.schedule.end_epoch(score)
+        self._select(record)
+        self.progress.end_epoch(record)
+        self._call("on_epoch_end")
+
+    def _validate(self) -> dict[str, TaskMetrics]:
+        if self.valid_data is None:
+            return {}
+        predictions = predict_packed(self.model, self.parts.objective, self.valid_data, self.device)
+        labels = self.valid_data.rows.labels
+        assert labels is not None
+        return evaluate_predictions(self.tasks, predictions, labels.cpu().numpy(), self.metrics, self.valid_data.group)
+
+    def _select(self, record: EpochRecord) -> None:
+        """Keeps the weights of the best epoch; without a score no epoch can be best."""
+        if record.score is not None and (self.best_score is None or record.score > self.best_score + self.min_delta):
+            self.best_score, self.history.best_epoch = record.score, record.epoch
+            if self.restore_best:
+                self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        best = self.history.best_epoch
+        if self.patience is not None and best is not None and record.epoch - best >= self.patience:
+            self.history.stopped_early = True
+            self.stop()
+
+    def _restore_best(self) -> None:
+        best = self.history.best_epoch
+        if self.best_weights is None or best == len(self.history.epochs):
+            return
+        self.model.load_state_dict(self.best_weights)
+        self.progress.write(f"restored the weights of epoch {best} (best {self.monitor}: {self.best_score:.5f})")
+
+    def _check_finite(self, losses: dict[str, float | None]) -> None:
+        for task, loss in losses.items():
+            if (loss is not None and loss != loss) or loss in (float("inf"), float("-inf")):
+                raise InputError(
+                    f"The loss of task `{task}` became {loss} in epoch {len(self.history.epochs) + 1}: training diverged. "
+                    f"Lower the learning rate, set `clip_norm`, or scale the numeric features."
+                )
+
+    def _call(self, hook: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self)
+
+
+class EpochTotals:
+    """Sums over the steps of an epoch, on the device, so that no step waits for them.
+
+    Args:
+        num_tasks: Number of tasks.
+        device: Where losses are.
+    """
+
+    def __init__(self, num_tasks: int, device: torch.device) -> None:
+        zeros = torch.zeros(num_tasks, dtype=torch.float64, device=device)
+        self.losses, self.counts, self.weights, self.total = zeros, zeros.clone(), zeros.clone(), zeros.clone()
+        self.steps = 0
+
+    def add(self, losses: Tensor, counts: Tensor, weights: Tensor) -> None:
+        """Adds a step: mean losses, observed rows and weights, shape ``(T,)`` each."""
+        self.losses = self.losses + losses * counts
+        self.total = self.total + losses * weights
+        self.counts = self.counts + counts
+        self.weights = self.weights + weights
+        self.steps += 1
+
+    def mean_total_loss(self) -> float:
+        """Mean weighted loss of the epoch so far."""
+        return float(self.total.sum()) / self.steps
+
+    def read(self, names: Sequence[str]) -> tuple[dict[str, float | None], dict[str, float]]:
+        """Mean loss over the observed rows, and mean weight over the steps, by task."""
+        counts = self.counts.tolist()
+        losses = [loss / count if count else None for loss, count in zip(self.losses.tolist(), counts)]
+        return dict(zip(names, losses)), dict(zip(names, (self.weights / self.steps).tolist()))

@@ -1,0 +1,49 @@
+"""From T losses to one gradient: the only code that touches autograd."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nextrec_like.weighting.base import TaskStats, Weighting
+from nextrec_like.weighting.site import Site
+
+
+class Balancer:
+    """Probes the gradient of each task at a small site, asks the weighting, and runs one ordinary backward.
+
+    Args:
+        weighting: Bound to the tasks.
+        site: Where gradients are probed.
+    """
+
+    def __init__(self, weighting: Weighting, site: Site) -> None:
+        self.weighting = weighting
+        self.site = site
+
+    def backward(self, losses: Sequence[Tensor], active: Tensor) -> Tensor:
+        """Accumulates ``grad(sum_k w_k L_k)`` in the parameters.
+
+        Args:
+            losses: One scalar per task.
+            active: Tasks with an observed label, bool, shape ``(T,)``.
+
+        Returns:
+            The weights that were used, shape ``(T,)``.
+
+        Raises:
+            InputError: If the weighting needs gradients, but no two tasks share a parameter.
+        """
+        stacked = torch.stack(list(losses))
+        norms = self._probe_norms(losses) if self.weighting.needs == "norms" else None
+        stats = TaskStats(stacked.detach(), active, norms)
+        weights = self.weighting(stats)
+        torch.dot(weights, stacked).backward()
+        self.weighting.observe(stats)
+        return weights
+
+    def _probe_norms(self, losses: Sequence[Tensor]) -> Tensor:
+        site = self.site.tensors(losses)
+        gradients = [torch.autograd.grad(loss, site, retain_graph=True, allow_unused=True) for loss in losses]
+        norms = [torch.stack(torch._foreach_norm([g for g in by_task if g is not None])) for by_task in gradients]
+        return torch.stack([torch.linalg.vector_norm(norm) for norm in norms])

@@ -1,0 +1,53 @@
+"""One non-negative number per task, from what the user wrote."""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+from nextrec_like.errors import InputError, unknown
+
+
+def task_numbers(
+    parameter: str, given: float | Sequence[float] | Mapping[str, float], task_names: Sequence[str]
+) -> list[float]:
+    """The numbers in task order.
+
+    Args:
+        parameter: Name for messages.
+        given: One number for all tasks, a list in task order, or a dict by task name.
+        task_names: The tasks.
+
+    Raises:
+        InputError: For a wrong number of values, an unknown or missing task, a value that is negative or not
+            finite, or if all are 0.
+    """
+    values = _in_order(parameter, given, task_names)
+    for task, value in zip(task_names, values):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
+            raise InputError(
+                f"`{parameter}` of task `{task}` should be a finite non-negative number. Received {value!r}."
+            )
+    if not any(values):
+        raise InputError(f"`{parameter}` is 0 for every task, so nothing would be learned; make at least one positive.")
+    return [float(value) for value in values]
+
+
+def _in_order(
+    parameter: str, given: float | Sequence[float] | Mapping[str, float], task_names: Sequence[str]
+) -> list[float]:
+    if isinstance(given, Mapping):
+        for name in given:
+            if name not in task_names:
+                raise unknown(f"task in `{parameter}`", name, task_names)
+        missing = [name for name in task_names if name not in given]
+        if missing:
+            raise InputError(f"`{parameter}` gives no value for task `{missing[0]}`; it names {', '.join(given)}.")
+        return [given[name] for name in task_names]
+    if isinstance(given, (int, float)):
+        return [given] * len(task_names)
+    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
+        raise InputError(f"`{parameter}` should be a number, a list, or a dict by task name. Received {given!r}.")
+    if len(given) != len(task_names):
+        raise InputError(
+            f"`{parameter}` has {len(given)} values for {len(task_names)} tasks ({', '.join(task_names)}); give one each."
+        )
+    return list(given)
