@@ -155,7 +155,8 @@ class FeatureSet:
 
     @property
     def names(self) -> list[str]:
-        return [feature.name for feature in (*self.dense, *self.sparse, *self.sequence)]
+        features: list[DenseFeature | IdFeature] = [*self.dense, *self.ids]
+        return [feature.name for feature in features]
 
     @property
     def dense_dim(self) -> int:

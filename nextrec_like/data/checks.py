@@ -6,6 +6,7 @@ the row, the value and the fix.
 
 import warnings
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,7 @@ from nextrec_like.errors import InputError, InputWarning
 from nextrec_like.features import DenseFeature, IdFeature
 from nextrec_like.tasks import Task, TaskSet
 
-Column = pa.Array | pa.ChunkedArray
+Column: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def id_values(values: Column, feature: IdFeature, rows: np.ndarray | None = None) -> np.ndarray:

@@ -4,7 +4,6 @@ from nextrec_like.layers.embedding import EmbeddingTable, FeatureEmbedding
 from nextrec_like.layers.experts import Experts, Gate
 from nextrec_like.layers.mlp import MLP, MLPParams, Tower
 from nextrec_like.layers.per_task import PerTask
-from nextrec_like.layers.pooling import build_pooling
 
 __all__ = [
     "MLP",
@@ -15,5 +14,4 @@ __all__ = [
     "MLPParams",
     "PerTask",
     "Tower",
-    "build_pooling",
 ]

@@ -128,4 +128,6 @@ class PLE(Model):
 
     def last_shared(self) -> list[nn.Parameter]:
         """The last linear layer of the shared experts of the last level."""
-        return list(self.levels[-1].shared_experts.last_linear().parameters())
+        last = self.levels[-1]
+        assert isinstance(last, ExtractionLevel)
+        return list(last.shared_experts.last_linear().parameters())

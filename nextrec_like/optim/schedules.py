@@ -109,6 +109,6 @@ def _build_scheduler(
     if kind is ReduceLROnPlateau:
         options.setdefault("mode", "max")
     try:
-        return kind(optimizer, **options)
+        return kind(optimizer, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
         raise InputError(f"`scheduler_params` of `{spec}` are not valid: {error}. Received {options}.") from error

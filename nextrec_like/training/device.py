@@ -22,7 +22,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise InputError(f"`device` should be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received {device!r}.") from error
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"`device` is '{resolved}', but torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu' or 'auto', "
-            f"or install a CUDA build of torch."
+            f"`device` is '{resolved}', but torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu' or "
+            f"'auto', or install a CUDA build of torch."
         )
     return resolved

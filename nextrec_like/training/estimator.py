@@ -87,7 +87,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
     def objective(self, objective: Objective) -> None:
         self._objective = objective
 
-    def compile(  # type: ignore[override]
+    def compile(
         self,
         optimizer: str | Optimizer = "adam",
         optimizer_params: Mapping[str, object] | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nextrec_like.errors import InputError, check_keys, unknown
 from nextrec_like.metrics import METRICS
@@ -44,7 +44,7 @@ class Monitor:
         """
         options = _options(spec, outputs)
         metric = options.get("metric", metrics[0] if metrics else None)
-        if metric not in metrics:
+        if not isinstance(metric, str) or metric not in metrics:
             raise unknown("metric in `monitor`, which must be one of `metrics`", metric, metrics)
         if METRICS[metric].higher_is_better is None:
             raise InputError(
@@ -77,7 +77,7 @@ class Monitor:
         return f"{how} {self.metric}"
 
 
-def _options(spec: MonitorSpec, outputs: Sequence[str]) -> dict:  # type: ignore[type-arg]
+def _options(spec: MonitorSpec, outputs: Sequence[str]) -> dict[str, Any]:
     if spec is None:
         return {}
     if isinstance(spec, str):

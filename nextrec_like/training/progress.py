@@ -24,7 +24,7 @@ class Progress:
     def __init__(self, epochs: int, num_rows: int, verbose: int) -> None:
         self.epochs, self.num_rows, self.verbose = epochs, num_rows, verbose
         self.interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: tqdm | None = None
         self._start = self._last = 0.0
         self._done = 0
 

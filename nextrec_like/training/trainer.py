@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -170,10 +171,10 @@ class Trainer:
 
     def _check_finite(self, losses: dict[str, float | None]) -> None:
         for task, loss in losses.items():
-            if (loss is not None and loss != loss) or loss in (float("inf"), float("-inf")):
+            if loss is not None and not isfinite(loss):
                 raise InputError(
-                    f"The loss of task `{task}` became {loss} in epoch {len(self.history.epochs) + 1}: training diverged. "
-                    f"Lower the learning rate, set `clip_norm`, or scale the numeric features."
+                    f"The loss of task `{task}` became {loss} in epoch {len(self.history.epochs) + 1}: training "
+                    f"diverged. Lower the learning rate, set `clip_norm`, or scale the numeric features."
                 )
 
     def _call(self, hook: str) -> None:

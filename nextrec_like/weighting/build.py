@@ -9,7 +9,7 @@ from nextrec_like.weighting.base import Weighting
 from nextrec_like.weighting.equal import Equal
 from nextrec_like.weighting.fixed import Fixed
 
-WeightingSpec: TypeAlias = None | float | str | Sequence[float] | Mapping[str, object] | Weighting
+WeightingSpec: TypeAlias = float | str | Sequence[float] | Mapping[str, object] | Weighting | None
 
 
 def build_weighting(

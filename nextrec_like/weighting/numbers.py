@@ -48,6 +48,7 @@ def _in_order(
         raise InputError(f"`{parameter}` should be a number, a list, or a dict by task name. Received {given!r}.")
     if len(given) != len(task_names):
         raise InputError(
-            f"`{parameter}` has {len(given)} values for {len(task_names)} tasks ({', '.join(task_names)}); give one each."
+            f"`{parameter}` has {len(given)} values for {len(task_names)} tasks; give one for each of "
+            f"{', '.join(task_names)}."
         )
     return list(given)
