@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nextrec_like.data.ids import id_values, stable_hash
-from nextrec_like.data.tables import TableLike, column, decoded, first_missing, read_table
+from nextrec_like.data.tables import TableLike, decoded, first_missing, read_table
+from nextrec_like.data.tables import column as table_column
 from nextrec_like.errors import InputError
 
 Indices = npt.NDArray[np.int64]
@@ -43,7 +44,7 @@ def split_random(
 
 
 def split_by_time(
-    data: TableLike, column_name: str, fractions: Sequence[float] = (0.8, 0.1, 0.1)
+    data: TableLike, column: str, fractions: Sequence[float] = (0.8, 0.1, 0.1)
 ) -> tuple[pd.DataFrame, ...] | tuple[pa.Table, ...]:
     """Divides rows by time, the oldest part first, so that no part is trained on the future of an earlier row.
 
@@ -51,7 +52,7 @@ def split_by_time(
 
     Args:
         data: Anything that `read_table` takes.
-        column_name: Column of numbers, dates or timestamps.
+        column: Column of numbers, dates or timestamps.
         fractions: Share of the rows of each part; positive, with sum 1.
 
     Returns:
@@ -62,14 +63,14 @@ def split_by_time(
     """
     cuts = _cuts(fractions)
     table = read_table(data)
-    earlier = _rows_before(_times(table, column_name))
+    earlier = _rows_before(_times(table, column))
     ordered = np.sort(earlier)
     bounds = [_nearest_change(ordered, round(cut * len(ordered))) for cut in cuts]
     return _parts(data, table, np.searchsorted(bounds, earlier, side="right"), fractions)
 
 
 def split_by_group(
-    data: TableLike, column_name: str, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
+    data: TableLike, column: str, fractions: Sequence[float] = (0.8, 0.1, 0.1), seed: int = 0
 ) -> tuple[pd.DataFrame, ...] | tuple[pa.Table, ...]:
     """Divides rows so that all rows of a group, such as a user, lie in one part.
 
@@ -78,7 +79,7 @@ def split_by_group(
 
     Args:
         data: Anything that `read_table` takes.
-        column_name: Column of strings or integers.
+        column: Column of strings or integers.
         fractions: Share of the rows of each part; positive, with sum 1.
         seed: Same seed, same parts.
 
@@ -91,9 +92,9 @@ def split_by_group(
     check_seed(seed)
     cuts = _cuts(fractions)
     table = read_table(data)
-    values = column(table, column_name, "group column")
-    _check_complete(values, column_name)
-    encoded = id_values(column_name, values).combine_chunks().dictionary_encode()
+    values = table_column(table, column, "group column")
+    _check_complete(values, column)
+    encoded = id_values(column, values).combine_chunks().dictionary_encode()
     group = encoded.indices.to_numpy()
     names = encoded.dictionary.cast(pa.large_string()).to_pylist()
     order = sorted(range(len(names)), key=lambda index: (stable_hash(f"{seed}:{names[index]}"), names[index]))
@@ -144,7 +145,7 @@ def _check_complete(values: pa.ChunkedArray, name: str) -> None:
 
 
 def _times(table: pa.Table, name: str) -> pa.ChunkedArray:
-    times = decoded(column(table, name, "time column"))
+    times = decoded(table_column(table, name, "time column"))
     _check_complete(times, name)
     kind = times.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_temporal(kind)):

@@ -27,13 +27,14 @@ from nextrec_like.objectives.build import LossSpec
 from nextrec_like.optim import move_state
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled, compile_parts
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions, output_names, predict_packed
 from nextrec_like.training.history import History
 from nextrec_like.training.monitor import Monitor, MonitorSpec
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
-from nextrec_like.training.saving import save_model
+from nextrec_like.training.saving import describe, save_model
 from nextrec_like.training.summary import model_summary
 from nextrec_like.training.trainer import Trainer
 from nextrec_like.weighting import WeightingSpec
@@ -160,6 +161,8 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         seed: int = 0,
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
+        checkpoint_dir: str | Path | None = None,
+        resume: bool = False,
         verbose: int = 1,
     ) -> History:
         """Trains the model.
@@ -184,6 +187,9 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             seed: Seed of initial weights, row order and dropout.
             device: ``auto`` (the GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
             callbacks: `Callback` objects.
+            checkpoint_dir: Folder for a checkpoint after each epoch.
+            resume: Whether to go on from the checkpoint in `checkpoint_dir`, if there is one; the result is bitwise
+                that of a training that was never interrupted.
             verbose: 0 is silent.
 
         Returns:
@@ -197,12 +203,16 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         check_count("batch_size", batch_size)
         metrics = check_metrics(metrics)
         monitor_ = Monitor.of(monitor, metrics, self.tasks.names, output_names(self.tasks))
+        checkpoint = _checkpoint(checkpoint_dir, resume, {"seed": seed, "batch_size": batch_size, "shuffle": shuffle})
         _check_patience(patience, valid_data is not None or valid_split is not None, parts)
         target = resolve_device(device)
         train, valid_data = _with_split(train, valid_data, valid_split, seed)
         packed = self._pack(train, labels=True).on(target)
         warn_of_labels(packed.rows.labels.cpu().numpy(), self.tasks)  # type: ignore[union-attr]
         valid = None if valid_data is None else self._pack(valid_data, labels=True, metrics=metrics, group_id=group_id)
+        if checkpoint is not None:
+            checkpoint.arguments |= {"rows": len(packed), **describe(self)}
+            callbacks = [*callbacks, checkpoint]
         with seeded(seed, target):
             if not self.is_fitted and fingerprint(self) == self._constructed:
                 initialize(self)
@@ -228,6 +238,8 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
                 verbose=verbose,
             )
             self.is_fitted = True
+            if checkpoint is not None and resume:
+                checkpoint.restore(trainer)
             return trainer.fit()
 
     def evaluate(
@@ -336,6 +348,17 @@ def _with_split(train: Data, valid_data: Data | None, valid_split: float | None,
         raise InputError(f"`valid_split` should lie strictly between 0 and 1. Received {valid_split!r}.")
     first, second = split_random(read_table(train), (1 - valid_split, valid_split), seed=seed)
     return first, second
+
+
+def _checkpoint(folder: str | Path | None, resume: bool, arguments: dict[str, Any]) -> Checkpoint | None:
+    if folder is None:
+        if resume:
+            raise InputError("`resume` needs the `checkpoint_dir` of the training to go on with.")
+        return None
+    checkpoint = Checkpoint(folder, arguments)
+    if not resume:
+        checkpoint.check_unused()
+    return checkpoint
 
 
 def _check_patience(patience: int | None, has_valid: bool, parts: Compiled) -> None:

@@ -1,0 +1,28 @@
+"""Configurations: a YAML file as checked, typed sections, and the objects that they describe."""
+
+from nextrec_like.config.build import (
+    build_columns,
+    build_features,
+    build_model,
+    build_tasks,
+    fit_arguments,
+    rehearse,
+    resolved,
+)
+from nextrec_like.config.document import ConfigError, dump
+from nextrec_like.config.load import load_config
+from nextrec_like.config.schema import Config
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "build_columns",
+    "build_features",
+    "build_model",
+    "build_tasks",
+    "dump",
+    "fit_arguments",
+    "load_config",
+    "rehearse",
+    "resolved",
+]

@@ -1,0 +1,258 @@
+"""A YAML file as plain data that knows where each key was written."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from nextrec_like.errors import InputError
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Keys and list positions from the root down to a value."""
+
+BOOLEANS = {word: value for value in (True, False) for word in (str(value), str(value).lower(), str(value).upper())}
+DIGITS = "[0-9](_?[0-9])*"
+FLOAT = rf"[-+]?(\.{DIGITS}|{DIGITS}(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+SPECIAL = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+
+# YAML 1.2: unlike in PyYAML's 1.1, 1e-3 is a number, and `no` and `2024-01-01` are text. The first pattern that fits.
+PATTERNS = {
+    "null": ("~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": ("|".join(BOOLEANS), list("tTfF")),
+    "int": (f"[-+]?{DIGITS}", list("-+0123456789")),
+    "float": (f"{FLOAT}|{SPECIAL}", list("-+.0123456789")),
+}
+SCALARS = {
+    "null": lambda text: None,
+    "bool": BOOLEANS.__getitem__,
+    "int": int,
+    "float": lambda text: float(text.replace(".", "") if text[-1].isalpha() else text),
+    "str": str,
+}
+TAG = "tag:yaml.org,2002:"
+
+
+class ConfigError(InputError):
+    """An error in a configuration; the message begins with its place."""
+
+
+class Loader(yaml.SafeLoader):
+    """Parses YAML; scalars have the types of YAML 1.2."""
+
+    yaml_implicit_resolvers = {}
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes YAML that `Loader` reads back."""
+
+    yaml_implicit_resolvers = {}
+
+    def ignore_aliases(self, data: object) -> bool:
+        """No anchors: equal values are written out."""
+        return True
+
+
+for _name, (_pattern, _first) in PATTERNS.items():
+    for _class in (Loader, Dumper):
+        _class.add_implicit_resolver(TAG + _name, re.compile(f"(?:{_pattern})$"), _first)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain data, and the place of every value in it.
+
+    Args:
+        data: Mappings, lists and scalars.
+        places: For each path the place, as ``file:line:column`` or ``--set key=value``.
+    """
+
+    data: Any
+    places: dict[KeyPath, str]
+
+    def place(self, path: Sequence[str | int]) -> str:
+        """Where a value was written or, if it was not, the closest value around it."""
+        keys = tuple(path)
+        while keys not in self.places:
+            keys = keys[:-1]
+        return self.places[keys]
+
+    def existing(self, path: Iterable[str | int]) -> KeyPath:
+        """The path without the steps that the data do not have."""
+        node, found = self.data, ()
+        for key in path:
+            present = key in node if isinstance(node, dict) else isinstance(node, list) and key in range(len(node))
+            if present:
+                node, found = node[key], (*found, key)
+        return found
+
+    def closest(self, message: str, sections: Sequence[str]) -> str:
+        """Where the names in backquotes in a message most likely were written.
+
+        That is the path with most of the names and, among these, the one that ends in the offender: the name that the
+        message begins with, as in "`lr` should be ...", or else the last one, as in "Unknown option of `adam` `lrr`".
+        """
+        text = message.split(" Did you mean")[0]
+        names = [part for name in re.findall(r"`([^`]+)`", text) for part in dict.fromkeys((name, *name.split(".")))]
+        names = list(reversed(names)) if text.startswith("`") else names
+        matches = [
+            match
+            for section in sections
+            if section in self.data
+            for match in _matches(self.data[section], (section,), names, frozenset())
+        ]
+        return self.place(max(matches, key=lambda match: match[:2])[2] if matches else ())
+
+
+def read_document(path: Path) -> Document:
+    """Reads a YAML file whose root is a mapping.
+
+    Raises:
+        ConfigError: If the file is missing, not text, not YAML, empty, or has a key twice.
+    """
+    document = parse(_read_text(path), str(path))
+    if not isinstance(document.data, dict):
+        what = "is empty" if document.data is None else f"holds {_kind(document.data)}"
+        raise ConfigError(f"{path}:1:1: the configuration {what}; it should be a mapping with `tasks`, `model`, ...")
+    return document
+
+
+def parse(text: str, source: str) -> Document:
+    """Parses YAML text; `source` names it in places.
+
+    Raises:
+        ConfigError: If it is not YAML, or has a key twice.
+    """
+    try:
+        node = yaml.compose(text, Loader)
+    except yaml.MarkedYAMLError as error:
+        place = _at(source, error.problem_mark or error.context_mark)
+        detail = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{place}: not valid YAML: {detail}.") from error
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        place = f"{source}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+        raise ConfigError(f"{place}: not valid YAML: the character {error.character!r} is not allowed.") from error
+    places: dict[KeyPath, str] = {(): f"{source}:1:1"}
+    return Document(None if node is None else _construct(node, (), source, places, ()), places)
+
+
+def override(document: Document, assignment: str) -> Document:
+    """The document after ``key.key=value``, in which a list position counts as a key.
+
+    Raises:
+        ConfigError: If the assignment has another form, or leads through something that is no mapping or list.
+    """
+    source = f"--set {assignment}"
+    dotted, equals, text = assignment.partition("=")
+    if not equals or not all(dotted.split(".")):
+        raise ConfigError(f"{source}: should be `key=value` with keys joined by dots, such as `training.epochs=3`.")
+    try:
+        value = parse(text, source).data
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {str(error)[len(source) :].lstrip(':0123456789 ')}") from error
+    keys = dotted.split(".")
+    path, data = _set(document.data, keys, (), value, source)
+    kept = {place: mark for place, mark in document.places.items() if place[: len(path)] != path}
+    return Document(data, {**kept, path: source})
+
+
+def dump(data: object) -> str:
+    """YAML text, innermost mappings and lists on one line."""
+    return yaml.dump(data, Dumper=Dumper, default_flow_style=None, sort_keys=False, allow_unicode=True, width=118)
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """The path as `--set` takes it."""
+    return ".".join(map(str, path))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"There is no configuration `{path}` (current folder: `{Path.cwd()}`).") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}:1:1: the file is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+    except OSError as error:
+        raise ConfigError(f"The configuration `{path}` could not be read: {error.strerror}.") from error
+
+
+def _construct(node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, str], inside: tuple[int, ...]) -> Any:  # noqa: ANN401
+    if id(node) in inside:
+        raise ConfigError(f"{_at(source, node.start_mark)}: the anchor contains itself.")
+    inside = (*inside, id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            places[(*path, index)] = _at(source, item.start_mark)
+        return [_construct(item, (*path, index), source, places, inside) for index, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        return _mapping(node, path, source, places, inside)
+    return _scalar(node, source)
+
+
+def _mapping(
+    node: yaml.MappingNode, path: KeyPath, source: str, places: dict[KeyPath, str], inside: tuple[int, ...]
+) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        here = _at(source, key_node.start_mark)
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise ConfigError(f"{here}: a key should be a word, not a mapping or list.")
+        key = key_node.value
+        if key in result:
+            raise ConfigError(f"{here}: key `{key}` is given twice; first at {places[(*path, key)]}.")
+        places[(*path, key)] = here
+        result[key] = _construct(value_node, (*path, key), source, places, inside)
+    return result
+
+
+def _scalar(node: yaml.Node, source: str) -> object:
+    construct = SCALARS.get(node.tag.removeprefix(TAG))
+    try:
+        if construct is not None:
+            return construct(node.value)
+    except (KeyError, ValueError):
+        pass
+    raise ConfigError(f"{_at(source, node.start_mark)}: `{node.value}` cannot be read as {node.tag}.")
+
+
+def _at(source: str, mark: yaml.Mark | None) -> str:
+    return f"{source}:1:1" if mark is None else f"{source}:{mark.line + 1}:{mark.column + 1}"
+
+
+def _kind(value: object) -> str:
+    return "a list" if isinstance(value, list) else f"the value {value!r}"
+
+
+def _set(node: Any, keys: Sequence[str], path: KeyPath, value: object, source: str) -> tuple[KeyPath, Any]:  # noqa: ANN401
+    """The full path, with list positions as integers, and a copy of the node with the value there."""
+    if not keys:
+        return path, value
+    if isinstance(node, list):
+        if not keys[0].isdecimal() or int(keys[0]) >= len(node):
+            positions = f"from 0 to {len(node) - 1}" if node else "but it is empty"
+            raise ConfigError(f"{source}: `{dotted(path)}` is a list; give a position {positions}, or the whole list.")
+        index = int(keys[0])
+        full, item = _set(node[index], keys[1:], (*path, index), value, source)
+        return full, [*node[:index], item, *node[index + 1 :]]
+    if node is not None and not isinstance(node, dict):
+        raise ConfigError(f"{source}: `{dotted(path)}` is {node!r}, not a mapping; set it as a whole.")
+    node = node or {}
+    full, item = _set(node.get(keys[0]), keys[1:], (*path, keys[0]), value, source)
+    return full, {**node, keys[0]: item}
+
+
+def _matches(
+    node: object, path: KeyPath, names: Sequence[str], seen: frozenset[str]
+) -> Iterator[tuple[int, int, KeyPath]]:
+    """For the path and all below it: how many names it contains, the rank of the name that it ends in, the path."""
+    own = {str(path[-1])} if isinstance(node, dict | list) else {str(path[-1]), str(node)}
+    # `name: price` makes all of the mapping about `price`
+    about = {str(node.get(key)) for key in ("name", "method")} if isinstance(node, dict) else set()
+    seen = seen | ((own | about) & set(names))
+    yield len(seen), max((rank for rank, name in enumerate(names) if name in own), default=-1), path
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from _matches(value, (*path, key), names, seen)

@@ -1,0 +1,258 @@
+"""What a configuration may hold, and of which type."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from inspect import signature
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from nextrec_like.config.document import ConfigError, Document
+from nextrec_like.data.columns import IdColumn, NumericColumn, SequenceColumn
+from nextrec_like.data.splits import split_random
+from nextrec_like.data.synthetic import synthetic_funnel
+from nextrec_like.errors import InputError
+from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
+from nextrec_like.tasks import Task
+from nextrec_like.training.estimator import Estimator
+
+COMPILE = {name: parameter.default for name, parameter in signature(Estimator.compile).parameters.items()}
+FIT = {name: parameter.default for name, parameter in signature(Estimator.fit).parameters.items()}
+FUNNEL = signature(synthetic_funnel).parameters
+SPLIT = signature(split_random).parameters
+
+T = TypeVar("T")
+
+
+class UnknownKeyError(ValueError):
+    """A key that a mapping must not have.
+
+    Args:
+        key: The key.
+        known: The keys that it may have.
+    """
+
+    def __init__(self, key: str, known: Sequence[str]) -> None:
+        super().__init__(key)
+        self.key, self.known = key, list(known)
+
+
+class Section(BaseModel):
+    """A mapping with known keys. Types are strict: a text is never a number."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, data: object) -> object:
+        for key in data if isinstance(data, Mapping) else ():
+            if key not in cls.model_fields:
+                raise UnknownKeyError(key, list(cls.model_fields))
+        return data
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _as_list(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def section_of(kind: type[T]) -> type[Section]:
+    """The section with the fields of a dataclass."""
+    types = get_type_hints(kind)
+    definitions: Any = {
+        field.name: (types[field.name], ... if field.default is MISSING else field.default)
+        for field in fields(kind)  # type: ignore[arg-type]
+    }
+    return create_model(kind.__name__, __base__=Section, **definitions)
+
+
+def entries_of(kind: type) -> Any:  # noqa: ANN401
+    """A list of which each entry is a name, or a mapping with the fields of a dataclass."""
+    return list[Annotated[section_of(kind), BeforeValidator(_named)]]  # type: ignore[misc]
+
+
+OneOrMore = BeforeValidator(_as_list)
+Files = Annotated[list[str], OneOrMore, Field(min_length=1)]
+
+
+class SyntheticFunnel(Section):
+    """Arguments of `synthetic_funnel`."""
+
+    rows: int = Field(FUNNEL["num_rows"].default, ge=1)
+    seed: int = Field(FUNNEL["seed"].default, ge=0)
+
+
+class Split(Section):
+    """How one table becomes training, validation and test rows."""
+
+    by: Literal["random", "time", "group"] = "random"
+    column: str | None = None
+    fractions: list[float] = Field(list(SPLIT["fractions"].default), min_length=2, max_length=3)
+    seed: int = Field(SPLIT["seed"].default, ge=0)
+
+    @model_validator(mode="after")
+    def _check_values(self) -> "Split":
+        if self.by != "random" and self.column is None:
+            raise InputError(f"`split` by {self.by} needs the `column` with the {self.by} of each row.")
+        if self.by == "random" and self.column is not None:
+            raise InputError("`column` has no use in a random `split`; set `by` to time or group, or remove it.")
+        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise InputError(f"`fractions` should be positive numbers with sum 1. Received {self.fractions}.")
+        return self
+
+
+class DataSection(Section):
+    """Where the rows come from: the built-in funnel, one table, or one table per part."""
+
+    synthetic_funnel: SyntheticFunnel | None = None
+    path: Files | None = None
+    train: Files | None = None
+    valid: Files | None = None
+    test: Files | None = None
+    split: Split | None = None
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> "DataSection":
+        sources = [name for name in ("synthetic_funnel", "path", "train") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            found = " and ".join(f"`{name}`" for name in sources) or "none"
+            raise InputError(f"`data` needs exactly one of `synthetic_funnel`, `path` and `train`, and has {found}.")
+        parts = ("train", "valid", "test")[: len(self.split.fractions)] if self.split else ()
+        for name in ("valid", "test"):
+            if getattr(self, name) is not None and (name in parts or sources != ["train"]):
+                why = "comes from `split` already" if name in parts else f"goes with `train`, not with `{sources[0]}`"
+                raise InputError(f"`{name}` of `data` {why}; remove one of the two.")
+        return self
+
+
+class RawFeatures(Section):
+    """Columns of a raw table, encoded by a processor."""
+
+    dense: entries_of(NumericColumn) = []  # type: ignore[valid-type]
+    sparse: entries_of(IdColumn) = []  # type: ignore[valid-type]
+    sequence: entries_of(SequenceColumn) = []  # type: ignore[valid-type]
+    encoded: Literal[False] = False
+
+
+class EncodedFeatures(Section):
+    """Columns that hold numbers and ids already."""
+
+    dense: entries_of(DenseFeature) = []  # type: ignore[valid-type]
+    sparse: entries_of(SparseFeature) = []  # type: ignore[valid-type]
+    sequence: entries_of(SequenceFeature) = []  # type: ignore[valid-type]
+    encoded: Literal[True]
+
+
+def _features_tag(data: object) -> str:
+    encoded = data.get("encoded") if isinstance(data, Mapping) else getattr(data, "encoded", False)
+    return "EncodedFeatures" if encoded is True else "RawFeatures"
+
+
+Features = Annotated[
+    Annotated[RawFeatures, Tag("RawFeatures")] | Annotated[EncodedFeatures, Tag("EncodedFeatures")],
+    Discriminator(_features_tag),
+]
+
+
+class ModelSection(BaseModel):
+    """Name and options of a model; which options there are, the class says."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All but the name."""
+        return dict(self.model_extra or {})
+
+
+class Training(Section):
+    """Arguments of `compile` and `fit`."""
+
+    optimizer: str = COMPILE["optimizer"]
+    optimizer_params: dict[str, Any] | None = COMPILE["optimizer_params"]
+    loss: Any = COMPILE["loss"]
+    scheduler: str | None = COMPILE["scheduler"]
+    scheduler_params: dict[str, Any] | None = COMPILE["scheduler_params"]
+    scheduler_interval: str = COMPILE["scheduler_interval"]
+    warmup_steps: int = Field(COMPILE["warmup_steps"], ge=0)
+    clip_norm: float | None = Field(COMPILE["clip_norm"], gt=0)
+    epochs: int = Field(FIT["epochs"], ge=1)
+    batch_size: int = Field(FIT["batch_size"], ge=1)
+    shuffle: bool = FIT["shuffle"]
+    metrics: Annotated[list[str], OneOrMore, Field(min_length=1)] = list(FIT["metrics"])
+    group_id: str | None = FIT["group_id"]
+    monitor: Any = FIT["monitor"]
+    patience: int | None = Field(FIT["patience"], ge=1)
+    min_delta: float = Field(FIT["min_delta"], ge=0)
+    restore_best: bool = FIT["restore_best"]
+    device: str = FIT["device"]
+    seed: int | None = Field(None, ge=0, exclude=True)
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], OneOrMore, Field(min_length=1)] = [FIT["seed"]]
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> "Training":
+        if self.seed is not None and "seeds" in self.model_fields_set:
+            raise InputError("`training` has both `seed` and `seeds`; give one of them.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"`seeds` should differ from each other. Received {self.seeds}.")
+        return self
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """One training each."""
+        return self.seeds if self.seed is None else [self.seed]
+
+
+class Config(Section):
+    """A whole configuration: read by `load_config`, or made from keyword arguments."""
+
+    name: str
+    data: DataSection
+    features: Features
+    tasks: Annotated[list[Annotated[section_of(Task), BeforeValidator(_named)]], Field(min_length=1)]  # type: ignore[misc]
+    model: Annotated[ModelSection, BeforeValidator(_named)]
+    objective: str | None = COMPILE["objective"]
+    weighting: Any = COMPILE["loss_weights"]
+    training: Training = Training()
+    output: str = "runs"
+    _document: Document = PrivateAttr(Document({}, {(): "configuration"}))
+
+    def model_post_init(self, context: Any) -> None:  # noqa: ANN401
+        """Keeps the document, for the places in errors."""
+        if context is not None:
+            self._document = context
+
+    @contextmanager
+    def blame(self, *sections: str) -> Iterator[None]:
+        """Adds the place in the configuration to an `InputError`: the key in these sections that it is about."""
+        try:
+            yield
+        except ConfigError:
+            raise
+        except InputError as error:
+            message = str(error).replace("`loss_weights`", "`weighting`")  # the argument of `compile`, here a section
+            raise ConfigError(f"{self._document.closest(message, sections)}: {message}") from error
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or set(name) & set("/\\"):
+            raise InputError(f"`name` should be usable as the name of a folder. Received {name!r}.")
+        return name

@@ -1,0 +1,155 @@
+"""A training's whole state after each epoch, and going on from it."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nextrec_like.errors import InputError
+from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.history import EpochRecord, History
+
+if TYPE_CHECKING:
+    from nextrec_like.training.trainer import Trainer
+
+FORMAT = 1
+TENSORS, STATE = "tensors.safetensors", "state.json"
+
+
+class Checkpoint(Callback):
+    """Saves the training after every epoch, so that an interrupted one ends bitwise as if it had run through.
+
+    A checkpoint is a folder ``epoch-0003``; it is written under another name and renamed, so that it is either
+    complete or not there, and only then the one before it is removed.
+
+    Args:
+        folder: Where to keep the newest checkpoint.
+        arguments: What must be the same when the training goes on, such as seed and batch size.
+    """
+
+    def __init__(self, folder: str | Path, arguments: dict[str, Any]) -> None:
+        self.folder = Path(folder)
+        self.arguments = arguments
+
+    def newest(self) -> Path | None:
+        """The newest checkpoint, if there is any."""
+        found = sorted(self.folder.glob("epoch-*[0-9]"))
+        return found[-1] if found else None
+
+    def check_unused(self) -> None:
+        """Raises if the folder has a checkpoint that a new training would replace."""
+        if self.newest() is not None:
+            raise InputError(
+                f"`checkpoint_dir` '{self.folder}' holds a checkpoint of another training; pass `resume=True` to go on "
+                f"from it, or give a new folder."
+            )
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        """Writes the checkpoint of this epoch."""
+        before = self.newest()
+        final = self.folder / f"epoch-{len(trainer.history.epochs):04d}"
+        part = final.with_name(f".{final.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        save_file(_tensors(trainer), part / TENSORS)
+        (part / STATE).write_text(json.dumps(self._state(trainer)), encoding="utf-8")
+        os.replace(part, final)
+        if before is not None and before != final:
+            shutil.rmtree(before)
+
+    def restore(self, trainer: "Trainer") -> None:
+        """Puts the newest checkpoint into a trainer that was set up in the same way; none: nothing happens.
+
+        Raises:
+            InputError: If the checkpoint is damaged, or the training differs from the one that was saved.
+        """
+        folder = self.newest()
+        if folder is None:
+            return
+        try:
+            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+            tensors = load_file(folder / TENSORS)
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"The checkpoint '{folder}' is damaged ({error}); remove it to start anew.") from error
+        self._check_same(state, folder)
+        _restore_tensors(trainer, tensors, state["optimizer"])
+        if trainer.parts.schedule.scheduler is not None:
+            trainer.parts.schedule.scheduler.load_state_dict(state["scheduler"])
+        trainer.parts.schedule.steps = state["steps"]
+        history = state["history"]
+        trainer.history = History(
+            [EpochRecord(**record) for record in history["epochs"]], history["best_epoch"], history["stopped_early"]
+        )
+        trainer.best_score, trainer.should_stop = state["best_score"], history["stopped_early"]
+
+    def _state(self, trainer: "Trainer") -> dict[str, Any]:
+        schedule = trainer.parts.schedule
+        optimizer = trainer.parts.optimizer.state_dict()
+        numbers = {
+            str(index): {name: value for name, value in slots.items() if not isinstance(value, Tensor)}
+            for index, slots in optimizer["state"].items()
+        }
+        return {
+            "format": FORMAT,
+            "arguments": self.arguments,
+            "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
+            "scheduler": None if schedule.scheduler is None else schedule.scheduler.state_dict(),
+            "steps": schedule.steps,
+            "history": asdict(trainer.history),
+            "best_score": trainer.best_score,
+        }
+
+    def _check_same(self, state: dict[str, Any], folder: Path) -> None:
+        if state.get("format") != FORMAT:
+            raise InputError(
+                f"The checkpoint '{folder}' has format {state.get('format')!r}; this version reads {FORMAT}."
+            )
+        saved, now = state["arguments"], json.loads(json.dumps(self.arguments))
+        different = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
+        if different:
+            raise InputError(f"The training differs from the checkpoint '{folder}': {'; '.join(different)}.")
+
+
+def _tensors(trainer: "Trainer") -> dict[str, Tensor]:
+    """All tensors of a training, each a copy with its own memory, as safetensors wants them."""
+    found = {f"model/{name}": value for name, value in trainer.model.state_dict().items()}
+    found |= {f"weighting/{name}": value for name, value in trainer.parts.weighting.state_dict().items()}
+    found |= {f"best/{name}": value for name, value in (trainer.best_weights or {}).items()}
+    for index, slots in trainer.parts.optimizer.state_dict()["state"].items():
+        tensors = {name: value for name, value in slots.items() if isinstance(value, Tensor)}
+        found |= {f"optimizer/{index}/{name}": value for name, value in tensors.items()}
+    found["random/cpu"] = torch.get_rng_state()
+    if trainer.device.type == "cuda":
+        found["random/cuda"] = torch.cuda.get_rng_state(trainer.device)
+    if trainer.generator is not None:
+        found["random/order"] = trainer.generator.get_state()
+    return {name: value.detach().cpu().clone().contiguous() for name, value in found.items()}
+
+
+def _restore_tensors(trainer: "Trainer", tensors: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+    trainer.model.load_state_dict(_under(tensors, "model/"))
+    trainer.parts.weighting.load_state_dict(_under(tensors, "weighting/"))
+    best = _under(tensors, "best/")
+    trainer.best_weights = {name: value.to(trainer.device) for name, value in best.items()} or None
+    slots: dict[int, dict[str, Any]] = {int(index): dict(numbers) for index, numbers in optimizer["numbers"].items()}
+    for key, value in _under(tensors, "optimizer/").items():
+        index, name = key.split("/", 1)
+        slots[int(index)][name] = value
+    trainer.parts.optimizer.load_state_dict({"state": slots, "param_groups": optimizer["groups"]})
+    random = _under(tensors, "random/")
+    torch.set_rng_state(random["cpu"])
+    if trainer.device.type == "cuda":
+        torch.cuda.set_rng_state(random["cuda"], trainer.device)
+    if trainer.generator is not None:
+        trainer.generator.set_state(random["order"])
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
