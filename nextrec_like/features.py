@@ -35,7 +35,6 @@ class DenseFeature:
         check_positive(self.name, "dim", self.dim)
 
 
-@dataclass(frozen=True)
 class IdFeature:
     """What `SparseFeature` and `SequenceFeature` share: integer ids that index an embedding table."""
 
@@ -77,6 +76,8 @@ class SparseFeature(IdFeature):
         embedding_name: Features with the same name share one embedding table.
     """
 
+    name: str
+    vocab_size: int
     embedding_dim: int | None = None
     embedding_name: str | None = None
 
@@ -96,6 +97,8 @@ class SequenceFeature(IdFeature):
             one that shares the embedding table.
     """
 
+    name: str
+    vocab_size: int
     max_len: int = 50
     embedding_dim: int | None = None
     embedding_name: str | None = None

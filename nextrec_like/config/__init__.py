@@ -7,7 +7,7 @@ from nextrec_like.config.build import (
     build_tasks,
     fit_arguments,
     rehearse,
-    resolved,
+    resolve,
 )
 from nextrec_like.config.document import ConfigError, dump
 from nextrec_like.config.load import load_config
@@ -24,5 +24,5 @@ __all__ = [
     "fit_arguments",
     "load_config",
     "rehearse",
-    "resolved",
+    "resolve",
 ]

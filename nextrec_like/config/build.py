@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Any
 
 from nextrec_like.config.schema import Config, EncodedFeatures, Section
-from nextrec_like.data.columns import Column, IdColumn, NumericColumn, SequenceColumn
+from nextrec_like.data.columns import Column, IdColumn, NumericColumn, SequenceColumn, checked_columns
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError, did_you_mean, unknown
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
@@ -77,7 +77,7 @@ def build_model(config: Config, features: Mapping[str, list[Any]], processor: Da
         InputError: For an unknown model, option, method, loss or optimizer, or a value out of range.
     """
     tasks = build_tasks(config)
-    with config.blame("model", "features", "tasks"):
+    with config.blame("features", "tasks", "model"):
         model = _model_class(config)(**features, target=tasks, processor=processor, **config.model.options)
     with config.blame("weighting", "objective", "training", "tasks"):
         chosen = {key: getattr(config.training, key) for key in COMPILE_KEYS}
@@ -90,20 +90,21 @@ def fit_arguments(config: Config) -> dict[str, Any]:
     return {key: getattr(config.training, key) for key in FIT_KEYS}
 
 
-def rehearse(config: Config) -> None:
+def rehearse(config: Config) -> Model:
     """Builds everything that needs no data, so that no mistake is found only after an hour of reading it.
+
+    Returns:
+        The model with stand-ins for its features.
 
     Raises:
         InputError: For anything that the model, `compile` or `fit` would refuse.
     """
     columns = build_columns(config)
+    features = {"dense_features": [DenseFeature(column.name) for column in columns]}
     with config.blame("features"):
-        processor = DataProcessor(columns) if columns else None
-    if processor is None:
-        features = build_features(config, None)
-    else:
-        features = {"dense_features": [DenseFeature(column.name) for column in processor.columns]}
-    model = build_model(config, features)
+        if columns:
+            checked_columns(columns)
+    model = build_model(config, features if columns else build_features(config, None))
     training = config.training
     with config.blame("training"):
         metrics = check_metrics(training.metrics)
@@ -111,11 +112,12 @@ def rehearse(config: Config) -> None:
         resolve_device(training.device)
         _check_group(training.group_id, metrics)
         _check_valid(config)
+    return model
 
 
-def resolved(config: Config, model: Model) -> dict[str, Any]:
+def resolve(config: Config) -> dict[str, Any]:
     """The configuration with all defaults filled in, as plain data."""
-    content = config.model_dump()
+    content, model = config.model_dump(), rehearse(config)
     content["data"] = {key: value for key, value in content["data"].items() if value is not None}
     content["tasks"] = [asdict(task) for task in model.tasks]
     content["model"] = {"name": config.model.name, **model.hyperparameters}

@@ -1,7 +1,7 @@
 """A YAML file as plain data that knows where each key was written."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ PATTERNS = {
     "int": (f"[-+]?{DIGITS}", list("-+0123456789")),
     "float": (f"{FLOAT}|{SPECIAL}", list("-+.0123456789")),
 }
-SCALARS = {
+SCALARS: dict[str, Callable[[str], object]] = {
     "null": lambda text: None,
     "bool": BOOLEANS.__getitem__,
     "int": int,
@@ -81,7 +81,8 @@ class Document:
 
     def existing(self, path: Iterable[str | int]) -> KeyPath:
         """The path without the steps that the data do not have."""
-        node, found = self.data, ()
+        node = self.data
+        found: KeyPath = ()
         for key in path:
             present = key in node if isinstance(node, dict) else isinstance(node, list) and key in range(len(node))
             if present:

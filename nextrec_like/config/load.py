@@ -53,7 +53,7 @@ def _message(details: Sequence[Any], path: KeyPath, document: Document) -> str:
             f"{did_you_mean(cause.key, cause.known)} Known: {', '.join(cause.known)}."
         )
     if isinstance(cause, InputError):
-        return f"{where}: {cause}"
+        return f"{document.closest(str(cause), [str(path[0])]) if path else where}: {cause}"
     if detail["type"] == "missing":
         return f"{where}: {owner} needs the key `{detail['loc'][-1]}`."
     rules = " or ".join(dict.fromkeys(_rule(each) for each in details))

@@ -93,8 +93,8 @@ Files = Annotated[list[str], OneOrMore, Field(min_length=1)]
 class SyntheticFunnel(Section):
     """Arguments of `synthetic_funnel`."""
 
-    rows: int = Field(FUNNEL["num_rows"].default, ge=1)
-    seed: int = Field(FUNNEL["seed"].default, ge=0)
+    rows: int = Field(default=FUNNEL["num_rows"].default, ge=1)
+    seed: int = Field(default=FUNNEL["seed"].default, ge=0)
 
 
 class Split(Section):
@@ -102,8 +102,8 @@ class Split(Section):
 
     by: Literal["random", "time", "group"] = "random"
     column: str | None = None
-    fractions: list[float] = Field(list(SPLIT["fractions"].default), min_length=2, max_length=3)
-    seed: int = Field(SPLIT["seed"].default, ge=0)
+    fractions: list[float] = Field(default=list(SPLIT["fractions"].default), min_length=2, max_length=3)
+    seed: int = Field(default=SPLIT["seed"].default, ge=0)
 
     @model_validator(mode="after")
     def _check_values(self) -> "Split":
@@ -191,19 +191,19 @@ class Training(Section):
     scheduler: str | None = COMPILE["scheduler"]
     scheduler_params: dict[str, Any] | None = COMPILE["scheduler_params"]
     scheduler_interval: str = COMPILE["scheduler_interval"]
-    warmup_steps: int = Field(COMPILE["warmup_steps"], ge=0)
-    clip_norm: float | None = Field(COMPILE["clip_norm"], gt=0)
-    epochs: int = Field(FIT["epochs"], ge=1)
-    batch_size: int = Field(FIT["batch_size"], ge=1)
+    warmup_steps: int = Field(default=COMPILE["warmup_steps"], ge=0)
+    clip_norm: float | None = Field(default=COMPILE["clip_norm"], gt=0)
+    epochs: int = Field(default=FIT["epochs"], ge=1)
+    batch_size: int = Field(default=FIT["batch_size"], ge=1)
     shuffle: bool = FIT["shuffle"]
     metrics: Annotated[list[str], OneOrMore, Field(min_length=1)] = list(FIT["metrics"])
     group_id: str | None = FIT["group_id"]
     monitor: Any = FIT["monitor"]
-    patience: int | None = Field(FIT["patience"], ge=1)
-    min_delta: float = Field(FIT["min_delta"], ge=0)
+    patience: int | None = Field(default=FIT["patience"], ge=1)
+    min_delta: float = Field(default=FIT["min_delta"], ge=0)
     restore_best: bool = FIT["restore_best"]
     device: str = FIT["device"]
-    seed: int | None = Field(None, ge=0, exclude=True)
+    seed: int | None = Field(default=None, ge=0, exclude=True)
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], OneOrMore, Field(min_length=1)] = [FIT["seed"]]
 
     @model_validator(mode="after")
@@ -226,7 +226,7 @@ class Config(Section):
     name: str
     data: DataSection
     features: Features
-    tasks: Annotated[list[Annotated[section_of(Task), BeforeValidator(_named)]], Field(min_length=1)]  # type: ignore[misc]
+    tasks: Annotated[entries_of(Task), Field(min_length=1)]  # type: ignore[valid-type]
     model: Annotated[ModelSection, BeforeValidator(_named)]
     objective: str | None = COMPILE["objective"]
     weighting: Any = COMPILE["loss_weights"]

@@ -1,0 +1,220 @@
+"""The command ``nextrec-like``: train, evaluate, predict."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+
+import nextrec_like
+from nextrec_like.config import load_config
+from nextrec_like.data.tables import read_table
+from nextrec_like.errors import InputError, InputWarning, unknown
+from nextrec_like.loading import load_model
+from nextrec_like.runs import (
+    Result,
+    describe_results,
+    open_run,
+    read_data,
+    saved_models,
+    summarize,
+    train,
+    write_json,
+)
+
+EXAMPLES = """examples:
+  nextrec-like train configs/quickstart.yaml
+  nextrec-like train configs/quickstart.yaml --set training.epochs=1 --set model.num_experts=8
+  nextrec-like evaluate runs/quickstart-001
+  nextrec-like predict runs/quickstart-001 --data new.parquet --output scores.parquet --keep user_id,item_id
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: The arguments; by default those of the process.
+
+    Returns:
+        The exit status: 0, 2 if the input breaks a rule, 130 if interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        with _plain_warnings():
+            arguments.run(arguments)
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+    return 0
+
+
+def run_train(arguments: argparse.Namespace) -> None:
+    """Trains what a configuration says."""
+    train(load_config(arguments.config, arguments.set), echo=_say)
+
+
+def run_evaluate(arguments: argparse.Namespace) -> None:
+    """Evaluates the models of a run, or one model."""
+    output = None if arguments.output is None else _free_file(arguments.output, arguments.overwrite, [".json"])
+    models = saved_models(arguments.model)
+    metrics, group_id, part = arguments.metrics, arguments.group_id, "data"
+    if None not in models:
+        config = open_run(arguments.model)
+        metrics, group_id = metrics or config.training.metrics, group_id or config.training.group_id
+    if arguments.data:
+        table = read_table(arguments.data)
+    elif None in models:
+        raise InputError(f"`{arguments.model}` is a model folder, so it has no rows of its own; pass `--data PATH`.")
+    else:
+        part, table = "test", _test_rows(arguments.model)
+    results: dict[int | None, Result] = {
+        seed: {
+            part: load_model(folder).evaluate(
+                table, metrics=metrics or ("auc", "logloss"), group_id=group_id, device=arguments.device
+            )
+        }
+        for seed, folder in models.items()
+    }
+    _say(f"{arguments.model}   {table.num_rows:,} rows\n{describe_results(results)}")
+    if output is not None:
+        write_json(output, summarize(results))
+        _say(f"wrote {output}")
+
+
+def run_predict(arguments: argparse.Namespace) -> None:
+    """Writes the predictions of a model, one row per row."""
+    output = _free_file(arguments.output, arguments.overwrite, list(WRITERS))
+    model = load_model(_one_model(arguments.model, arguments.seed))
+    table = read_table(arguments.data)
+    kept = read_table(table, arguments.keep) if arguments.keep else pa.table({})
+    predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
+    names = [f"{name}_label" if name in predictions.column_names else name for name in kept.column_names]
+    written = pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    WRITERS[output.suffix](written, output)
+    _say(f"wrote {output}   {written.num_rows:,} rows: {', '.join(written.column_names)}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nextrec-like",
+        description="Multi-task CTR/CVR recommenders.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nextrec-like {nextrec_like.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="train|evaluate|predict")
+
+    command = _command(commands, "train", run_train, "Train what a YAML file says, into a new run folder.")
+    command.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a value: training.epochs=1, tasks.0=click",
+    )
+
+    command = _command(commands, "evaluate", run_evaluate, "Metrics of a trained model, or of all seeds of a run.")
+    command.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, or model folder")
+    command.add_argument("--data", nargs="+", metavar="PATH", help="files with labels; by default the run's test rows")
+    command.add_argument("--metrics", type=_names, help="such as auc,gauc; by default those of the run")
+    command.add_argument("--group-id", metavar="COLUMN", help="column with the group of each row, for gauc")
+    command.add_argument("--output", type=Path, metavar="FILE", help="also write the metrics to this .json file")
+    _add_common(command)
+
+    command = _command(commands, "predict", run_predict, "Write predictions, one row per input row, in their order.")
+    command.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, or model folder")
+    command.add_argument("--data", nargs="+", required=True, metavar="PATH", help="files; labels are not needed")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help=".parquet or .csv file to write")
+    command.add_argument(
+        "--keep",
+        type=_names,
+        metavar="COLUMNS",
+        help="input columns to copy, such as user_id,item_id; one with the name of a prediction gets the suffix _label",
+    )
+    command.add_argument("--seed", type=int, help="which model of a run with several seeds")
+    _add_common(command)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    description: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=description, description=description)
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_common(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
+    command.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _test_rows(run: str) -> pa.Table:
+    tables = read_data(open_run(run))
+    if "test" not in tables:
+        raise InputError(f"The run `{run}` has no test rows; pass `--data PATH`.")
+    return tables["test"]
+
+
+def _one_model(folder: str, seed: int | None) -> Path:
+    models = saved_models(folder)
+    if seed is None and len(models) > 1:
+        raise InputError(f"`{folder}` has models of several seeds ({', '.join(map(str, models))}); choose by `--seed`.")
+    if seed is not None and seed not in models:
+        raise unknown(f"seed of `{folder}`", seed, [str(each) for each in models if each is not None])
+    return next(iter(models.values())) if seed is None else models[seed]
+
+
+def _free_file(path: Path, overwrite: bool, suffixes: Sequence[str]) -> Path:
+    if path.suffix not in suffixes:
+        raise InputError(f"`--output` should end in {' or '.join(suffixes)}. Received `{path}`.")
+    if path.exists() and not overwrite:
+        raise InputError(f"File `{path}` exists; pass `--overwrite` to replace it, or another name.")
+    return path
+
+
+def _write_csv(table: pa.Table, file: Path) -> None:
+    frame: pd.DataFrame = table.to_pandas()
+    frame.to_csv(file, index=False)
+
+
+WRITERS = {".parquet": pyarrow.parquet.write_table, ".csv": _write_csv}
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Shows an `InputWarning` as one line, without the line of code that it comes from."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_plain(message: Warning | str, category: type[Warning], *rest: object) -> None:
+            if issubclass(category, InputWarning):
+                sys.stderr.write(f"warning: {message}\n")
+            else:
+                show(message, category, *rest)  # type: ignore[arg-type]
+
+        warnings.showwarning = show_plain  # type: ignore[assignment]
+        yield

@@ -1,0 +1,333 @@
+"""From a configuration to a run folder: data, processor, model, training, metrics."""
+
+import json
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+import nextrec_like
+from nextrec_like.config import (
+    Config,
+    build_columns,
+    build_features,
+    build_model,
+    build_tasks,
+    dump,
+    fit_arguments,
+    load_config,
+    resolve,
+)
+from nextrec_like.data.checks import label_values
+from nextrec_like.data.processor import DataProcessor
+from nextrec_like.data.splits import split_by_group, split_by_time, split_random
+from nextrec_like.data.synthetic import synthetic_funnel
+from nextrec_like.data.tables import read_table
+from nextrec_like.errors import InputError
+from nextrec_like.metrics import TaskMetrics
+from nextrec_like.models import Model
+from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.device import resolve_device
+from nextrec_like.training.progress import format_table, metrics_table
+from nextrec_like.training.saving import DESCRIPTION
+from nextrec_like.training.trainer import Trainer
+
+PARTS = ("train", "valid", "test")
+CONFIG, HISTORY, METRICS, VERSIONS = "config.yaml", "history.jsonl", "metrics.json", "versions.json"
+PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "PyYAML", "safetensors")
+
+Echo: TypeAlias = Callable[[str], None]
+Result: TypeAlias = dict[str, dict[str, TaskMetrics]]
+"""Metrics by part (``valid``, ``test``) and task."""
+
+
+def train(config: Config, *, echo: Echo | None = None) -> Path:
+    """Trains one model per seed and evaluates each on the validation and test rows.
+
+    Args:
+        config: What to train, on what.
+        echo: Called with each message; None is silent.
+
+    Returns:
+        A new run folder with the resolved configuration, package versions, history, metrics and models.
+
+    Raises:
+        InputError: For a configuration or data that break a rule.
+    """
+    say: Echo = echo or (lambda text: None)
+    tables = read_data(config)
+    processor = fit_processor(config, tables["train"])
+    features = build_features(config, processor)
+    say(describe_data(config, tables))
+    seeds, folder, results = config.training.all_seeds, None, {}
+    for seed in seeds:
+        model = build_model(config, features, processor)
+        if folder is None:
+            folder = start_run(config)
+            say(describe_model(config, model))
+        if len(seeds) > 1:
+            say(f"\nseed {seed}")
+        results[seed] = train_seed(config, model, tables, folder, seed, verbose=echo is not None)
+        model.save(folder / model_folder(seed, seeds))
+    assert folder is not None
+    write_json(folder / METRICS, summarize(results))
+    say(f"\n{describe_results(results)}\n{folder}")
+    return folder
+
+
+def read_data(config: Config) -> dict[str, pa.Table]:
+    """The columns in use of the rows for ``train`` and, where the configuration has them, ``valid`` and ``test``."""
+    data, split = config.data, config.data.split
+    with config.blame("data", "features", "tasks", "training"):
+        columns = _columns_in_use(config)
+        if data.synthetic_funnel is not None:
+            funnel = data.synthetic_funnel
+            tables = {"train": read_table(synthetic_funnel(funnel.rows, funnel.seed), columns)}
+        else:
+            files = {"train": data.train or data.path, "valid": data.valid, "test": data.test}
+            tables = {part: _read_files(paths, columns) for part, paths in files.items() if paths is not None}
+        if split is not None:
+            tables |= zip(PARTS, _split(tables["train"], split))
+    return tables
+
+
+def fit_processor(config: Config, train: pa.Table) -> DataProcessor | None:
+    """A processor fitted on the training rows; None for data that are encoded already."""
+    columns = build_columns(config)
+    if not columns:
+        return None
+    with config.blame("features"):
+        return DataProcessor(columns).fit(train)
+
+
+def train_seed(
+    config: Config, model: Model, tables: Mapping[str, pa.Table], folder: Path, seed: int, verbose: bool
+) -> Result:
+    """Trains a model, writing each epoch to the history of the run, and evaluates it."""
+    writer = HistoryWriter(folder / HISTORY, seed)
+    training = config.training
+    with config.blame("training", "tasks", "features"):
+        model.fit(
+            tables["train"],
+            tables.get("valid"),
+            **fit_arguments(config),
+            seed=seed,
+            callbacks=[writer],
+            verbose=int(verbose),
+        )
+        return {
+            part: model.evaluate(
+                tables[part], metrics=training.metrics, group_id=training.group_id, device=training.device
+            )
+            for part in ("valid", "test")
+            if part in tables
+        }
+
+
+class HistoryWriter(Callback):
+    """Appends a JSON line at the end of each epoch, so that an interrupted run keeps its history.
+
+    Args:
+        file: The file.
+        seed: Seed of the training, noted in each line.
+    """
+
+    def __init__(self, file: Path, seed: int) -> None:
+        self.file, self.seed = file, seed
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """Writes the last epoch."""
+        line = json.dumps({"seed": self.seed, **asdict(trainer.history.epochs[-1])}, allow_nan=False)
+        with self.file.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def start_run(config: Config) -> Path:
+    """A new run folder, which no other run has or gets, with configuration and versions."""
+    folder = _new_folder(Path(config.output).expanduser(), config.name)
+    (folder / CONFIG).write_text(dump(resolve(config)), encoding="utf-8")
+    versions = {name: version(name) for name in PACKAGES}
+    write_json(
+        folder / VERSIONS,
+        {
+            "nextrec_like": nextrec_like.__version__,
+            "python": platform.python_version(),
+            **versions,
+            "platform": platform.platform(),
+            "device": str(resolve_device(config.training.device)),
+            "command": shlex.join(sys.argv),
+        },
+    )
+    return folder
+
+
+def model_folder(seed: int, seeds: Sequence[int]) -> str:
+    """Name of the model folder of a seed within a run folder."""
+    return "model" if len(seeds) == 1 else f"model_seed_{seed}"
+
+
+def saved_models(folder: str | Path) -> dict[int | None, Path]:
+    """The model folders in a run folder by seed; for a model folder itself, that one under None.
+
+    Raises:
+        InputError: If the folder is neither, or its run did not come to an end.
+    """
+    path = Path(folder)
+    if (path / DESCRIPTION).is_file():
+        return {None: path}
+    seeds = open_run(path).training.all_seeds
+    models: dict[int | None, Path] = {seed: path / model_folder(seed, seeds) for seed in seeds}
+    for seed, model in models.items():
+        if not (model / DESCRIPTION).is_file():
+            raise InputError(f"The run `{path}` has no model of seed {seed}: its training did not end; train it again.")
+    return models
+
+
+def open_run(folder: str | Path) -> Config:
+    """The configuration of a run; its device, which may not exist here, is left open.
+
+    Raises:
+        InputError: If the folder is not a run folder.
+    """
+    file = Path(folder) / CONFIG
+    if not file.is_file():
+        raise InputError(f"`{folder}` is neither a run folder (with {CONFIG}) nor a model folder (with {DESCRIPTION}).")
+    return load_config(file, ["training.device=auto"])
+
+
+def summarize(results: Mapping[Any, Result]) -> dict[str, Any]:
+    """Content of ``metrics.json``: for each part the mean over seeds, then each seed, then why a value is missing."""
+    parts = next(iter(results.values()))
+    means: dict[str, Any] = {"valid": {}, "test": {}}
+    for part in parts:
+        means[part] = _over_seeds([result[part] for result in results.values()], _mean)
+    return {
+        **means,
+        "seeds": {str(seed): result for seed, result in results.items()},
+        "reasons": {part: _reasons([result[part] for result in results.values()]) for part in parts},
+    }
+
+
+def write_json(file: Path, content: object) -> None:
+    """Writes readable, strictly valid JSON."""
+    file.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def describe_data(config: Config, tables: Mapping[str, pa.Table]) -> str:
+    """Rows of each part, and how often each task happens in the training rows."""
+    rows = ", ".join(f"{part} {table.num_rows:,}" for part, table in tables.items())
+    lines = [f"{config.name}   rows: {rows}"]
+    for task in build_tasks(config):
+        with config.blame("tasks"):
+            labels = label_values(tables["train"][task.column], task)
+        observed = labels[~np.isnan(labels)]
+        mean = f"{observed.mean():.2%} positive" if task.kind == "binary" else f"mean {observed.mean():.4g}"
+        missing = f", {len(labels) - len(observed):,} not observed" if len(observed) < len(labels) else ""
+        lines.append(f"  {task.name}: {mean if len(observed) else 'no label'}{missing}")
+    return "\n".join(lines)
+
+
+def describe_model(config: Config, model: Model) -> str:
+    """Name, size and device."""
+    size = sum(parameter.numel() for parameter in model.parameters())
+    dense = sum(parameter.numel() for parameter in model.dense_parameters())
+    device = resolve_device(config.training.device)
+    return f"{config.model.name}: {size:,} parameters, {dense:,} outside embedding tables; {device}"
+
+
+def describe_results(results: Mapping[Any, Result]) -> str:
+    """A table of the last part, the test rows if there are any: the values, or mean and deviation over seeds."""
+    parts = list(next(iter(results.values())))
+    if not parts:
+        return "no validation or test rows, so no metrics"
+    part, by_seed = parts[-1], [result[parts[-1]] for result in results.values()]
+    if len(by_seed) == 1:
+        title, table = part, metrics_table(by_seed[0])
+    else:
+        title = f"{part}, mean and standard deviation of {len(by_seed)} seeds"
+        cells = _over_seeds(by_seed, _mean_and_deviation)
+        names = list(dict.fromkeys(name for values in cells.values() for name in values))
+        rows = [[task, *(values.get(name, "") for name in names)] for task, values in cells.items()]
+        table = format_table(["task", *names], rows)
+    notes = [f"  {task} {name}: {why}" for task, whys in _reasons(by_seed).items() for name, why in whys.items()]
+    return "\n".join([title, table, *notes])
+
+
+def _columns_in_use(config: Config) -> list[str]:
+    features, training, split = config.features, config.training, config.data.split
+    entries = [*features.dense, *features.sparse, *features.sequence]
+    others = [training.group_id, split.column if split else None]
+    names = [entry.name for entry in entries] + [task.column for task in build_tasks(config)]
+    return list(dict.fromkeys([*names, *(name for name in others if name is not None)]))
+
+
+def _read_files(paths: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    for path in map(Path, paths):
+        if not path.expanduser().exists():
+            script = Path(*path.parts[:2], "prepare.py").as_posix()
+            hint = f"run `python {script}` first" if path.parts[0] == "datasets" else "check the path"
+            raise InputError(f"There is no file or folder `{path}` (current folder: `{Path.cwd()}`); {hint}.")
+    return read_table(list(paths), columns)
+
+
+def _split(table: pa.Table, split: Any) -> Sequence[Any]:  # noqa: ANN401
+    if split.by == "time":
+        return split_by_time(table, split.column, split.fractions)
+    if split.by == "group":
+        return split_by_group(table, split.column, split.fractions, split.seed)
+    return split_random(table, split.fractions, split.seed)
+
+
+def _new_folder(output: Path, name: str) -> Path:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        used = [re.fullmatch(re.escape(name) + r"-(\d+)", path.name) for path in output.iterdir()]
+        number = max((int(match[1]) for match in used if match), default=0)
+        while True:
+            number += 1
+            try:
+                folder = output / f"{name}-{number:03d}"
+                folder.mkdir()
+                return folder
+            except FileExistsError:  # another run has just taken this number
+                continue
+    except OSError as error:
+        raise InputError(f"No run folder can be made in `output`, `{output}`: {error.strerror}.") from error
+
+
+def _over_seeds(by_seed: Sequence[Mapping[str, TaskMetrics]], reduce: Callable[[list[Any]], Any]) -> dict[str, Any]:
+    return {
+        task: {metric: reduce([result[task][metric] for result in by_seed]) for metric in values}
+        for task, values in by_seed[0].items()
+    }
+
+
+def _mean(values: list[Any]) -> float | int | None:
+    if any(value is None for value in values):
+        return None
+    return values[0] if len(set(values)) == 1 else fmean(values)
+
+
+def _mean_and_deviation(values: list[Any]) -> str:
+    if any(value is None for value in values):
+        return "-"
+    if all(isinstance(value, int) for value in values):
+        return f"{fmean(values):,.0f}"
+    return f"{fmean(values):.5f} ± {stdev(values):.5f}"
+
+
+def _reasons(by_seed: Sequence[Mapping[str, TaskMetrics]]) -> dict[str, dict[str, str]]:
+    return {
+        task: reasons
+        for task in by_seed[0]
+        if (reasons := {name: why for result in by_seed for name, why in result[task].reasons.items()})
+    }

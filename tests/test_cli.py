@@ -1,0 +1,438 @@
+import json
+import subprocess
+import sys
+import warnings
+from multiprocessing import get_context
+from statistics import fmean, stdev
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nextrec_like
+from nextrec_like import InputError, InputWarning, load_model, synthetic_funnel
+from nextrec_like import cli as cli_module
+from nextrec_like.cli import main
+from nextrec_like.config import load_config
+from nextrec_like.metrics import TaskMetrics
+from nextrec_like.runs import describe_results, summarize, train
+
+TEXT = """\
+data:
+  train: train.parquet
+  valid: valid.csv
+  test: [test_1.parquet, test_2.parquet]
+features:
+  dense: [price]
+  sparse: [user_id, item_id, category]
+tasks:
+  - click
+  - {name: conversion, parent: click}
+model: {name: shared_bottom, bottom_params: {dims: [4]}, tower_params: {dims: []}}
+training:
+  epochs: 2
+  batch_size: 256
+  metrics: [auc, gauc, logloss]
+  group_id: user_id
+  device: cpu
+"""
+
+
+@pytest.fixture(scope="module")
+def log():
+    return synthetic_funnel(1600, seed=1).drop(columns="history")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory, log):
+    """A folder with data, a configuration, and one finished run, `runs/job-001`."""
+    folder = tmp_path_factory.mktemp("work")
+    log[:1000].to_parquet(folder / "train.parquet")
+    log[1000:1200].to_csv(folder / "valid.csv", index=False)
+    log[1200:1400].to_parquet(folder / "test_1.parquet")
+    log[1400:].to_parquet(folder / "test_2.parquet")
+    (folder / "job.yaml").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        train(load_config("job.yaml"))
+    return folder
+
+
+@pytest.fixture
+def here(workplace, monkeypatch):
+    monkeypatch.chdir(workplace)
+    return workplace
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command; gives its status, output and error output."""
+
+    def run_command(*argv):
+        status = main([str(argument) for argument in argv])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run_command
+
+
+def read_json(path):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+
+
+def newest(folder, name):
+    return sorted(folder.glob(f"{name}-*"))[-1]
+
+
+def test_run_folder_holds_config_versions_history_metrics_and_model(here):
+    folder = here / "runs" / "job-001"
+
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.yaml",
+        "history.jsonl",
+        "metrics.json",
+        "model",
+        "versions.json",
+    ]
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [(line["seed"], line["epoch"]) for line in history] == [(0, 1), (0, 2)]
+    versions = read_json(folder / "versions.json")
+    assert versions["nextrec_like"] == nextrec_like.__version__
+    assert {"python", "torch", "numpy", "pandas", "pyarrow", "platform", "device", "command"} <= set(versions)
+
+
+def test_metrics_have_part_task_and_metric(here):
+    content = read_json(here / "runs" / "job-001" / "metrics.json")
+
+    assert set(content) == {"valid", "test", "seeds", "reasons"}
+    assert list(content["test"]) == ["click", "conversion", "conversion_given_click"]
+    assert list(content["test"]["click"]) == ["auc", "gauc", "gauc_groups", "logloss"]
+    assert content["seeds"] == {"0": {part: content[part] for part in ("valid", "test")}}
+    missing = {
+        (part, task, metric)
+        for part in ("valid", "test")
+        for task, values in content[part].items()
+        for metric, value in values.items()
+        if value is None
+    }
+    explained = {
+        (part, task, metric)
+        for part, tasks in content["reasons"].items()
+        for task, reasons in tasks.items()
+        for metric in reasons
+    }
+    assert missing == explained
+
+
+def test_second_run_leaves_the_first_alone(here, run):
+    before = {path: path.read_bytes() for path in (here / "runs" / "job-001").rglob("*") if path.is_file()}
+
+    status, out, _ = run("train", "job.yaml", "--set", "training.epochs=1")
+
+    assert status == 0
+    assert out.splitlines()[-1] == str(newest(here / "runs", "job").relative_to(here)) != "runs/job-001"
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def make_runs(count):
+    config = load_config("job.yaml", ["training.epochs=1", "name=race", "training.metrics=auc"])
+    return [str(train(config)) for _ in range(count)]
+
+
+def test_processes_that_start_together_never_share_a_folder(here):
+    with get_context("spawn").Pool(2) as pool:
+        folders = [folder for made in pool.map(make_runs, [2, 2]) for folder in made]
+
+    assert sorted(folders) == [f"runs/race-00{number}" for number in range(1, 5)]
+
+
+def test_resolved_configuration_repeats_the_run(here):
+    folder = train(load_config("runs/job-001/config.yaml"))
+
+    assert read_json(folder / "metrics.json") == read_json(here / "runs" / "job-001" / "metrics.json")
+    assert (folder / "config.yaml").read_text() == (here / "runs" / "job-001" / "config.yaml").read_text()
+
+
+def test_several_seeds_give_the_mean_and_each(here, run):
+    status, out, _ = run("train", "job.yaml", "--set", "training.seeds=[3, 5]", "--set", "name=seeds")
+
+    folder = newest(here / "runs", "seeds")
+    content = read_json(folder / "metrics.json")
+    aucs = [content["seeds"][seed]["test"]["click"]["auc"] for seed in ("3", "5")]
+    assert status == 0
+    assert content["test"]["click"]["auc"] == fmean(aucs)
+    assert f"{fmean(aucs):.5f} ± {stdev(aucs):.5f}" in out
+    assert "\nseed 3\n" in out
+    assert (folder / "model_seed_3").is_dir()
+    assert (folder / "model_seed_5").is_dir()
+    assert run("evaluate", folder)[1].splitlines()[1:] == out[out.index("test, mean") :].splitlines()[:-1]
+    status, _, err = run("predict", folder, "--data", "train.parquet", "--output", "unused.csv")
+    assert status == 2
+    assert "models of several seeds (3, 5); choose by `--seed`" in err
+    assert run("predict", folder, "--data", "train.parquet", "--output", "seed_5.csv", "--seed", 5)[0] == 0
+    assert "Unknown seed" in run("predict", folder, "--data", "train.parquet", "--output", "s.csv", "--seed", 4)[2]
+
+
+def test_output_of_train_is_terse(here, run):
+    status, out, err = run("train", "job.yaml", "--set", "training.epochs=1")
+
+    lines = out.splitlines()
+    assert (status, err) == (0, "")
+    assert lines[0] == "job   rows: train 1,000, valid 200, test 400"
+    assert lines[1].startswith("  click: ")
+    assert lines[1].endswith("% positive")
+    assert lines[3].startswith("shared_bottom: ")
+    assert lines[3].endswith("; cpu")
+    assert lines[4].startswith("epoch 1/1")
+    assert "test" in lines[-8:]
+    assert len(lines) < 25
+
+
+def test_silent_from_python(here, capsys):
+    train(load_config("job.yaml", ["training.epochs=1", "name=silent"]))
+
+    assert capsys.readouterr().out == ""
+
+
+def test_without_validation_and_test_rows_metrics_are_empty(here, run):
+    status, out, _ = run("train", "job.yaml", "--set", "data={path: train.parquet}", "--set", "name=bare")
+
+    folder = newest(here / "runs", "bare")
+    content = read_json(folder / "metrics.json")
+    assert (status, content["valid"], content["test"]) == (0, {}, {})
+    assert "no validation or test rows" in out
+    assert "has no test rows; pass `--data PATH`" in run("evaluate", folder)[2]
+
+
+@pytest.mark.parametrize(
+    ("split", "rows"),
+    [
+        ("{fractions: [0.8, 0.1, 0.1]}", [800, 100, 100]),
+        ("{by: time, column: time, fractions: [0.5, 0.5]}", [500, 500]),
+        ("{by: group, column: user_id, fractions: [0.6, 0.4], seed: 2}", None),
+    ],
+)
+def test_one_table_is_split(here, run, split, rows):
+    data = f"{{path: train.parquet, split: {split}}}"
+
+    status, out, _ = run("train", "job.yaml", "--set", f"data={data}", "--set", "training.epochs=1")
+
+    named = dict(zip(["train", "valid", "test"], rows or []))
+    assert status == 0
+    assert rows is None or ", ".join(f"{part} {count}" for part, count in named.items()) in out.splitlines()[0]
+
+
+def test_encoded_data_need_no_processor(here, run, log):
+    pd.DataFrame({"item": log["item_id"] % 7, "price": log["price"] / 50, "click": log["click"]}).to_csv("ids.csv")
+    features = "{encoded: true, dense: [price], sparse: [{name: item, vocab_size: 7}]}"
+    overrides = [
+        "name=encoded",
+        "data={path: ids.csv, split: {}}",
+        f"features={features}",
+        "tasks=[click]",
+        "training={metrics: auc}",
+    ]
+
+    status, _, _ = run("train", "job.yaml", *(word for text in overrides for word in ("--set", text)))
+
+    folder = newest(here / "runs", "encoded")
+    assert status == 0
+    assert load_model(folder / "model").processor is None
+
+
+def test_history_survives_a_run_that_breaks_off(here, run):
+    rate = "training.optimizer_params={lr: 1e38}"
+
+    status, _, err = run("train", "job.yaml", "--set", rate, "--set", "training.optimizer=sgd", "--set", "name=broken")
+
+    folder = newest(here / "runs", "broken")
+    assert status == 2
+    assert "training diverged" in err
+    assert (folder / "config.yaml").is_file()
+    assert not (folder / "metrics.json").exists()
+    assert "its training did not end" in run("evaluate", folder)[2]
+
+
+def test_evaluate_without_data_repeats_the_test_metrics_of_the_run(here, run, tmp_path):
+    status, out, _ = run("evaluate", "runs/job-001", "--output", tmp_path / "m.json")
+
+    assert status == 0
+    assert "400 rows" in out
+    assert read_json(tmp_path / "m.json")["test"] == read_json(here / "runs/job-001/metrics.json")["test"]
+
+
+def test_evaluate_a_model_folder_on_files(here, run, tmp_path):
+    output = tmp_path / "m.json"
+
+    status, out, _ = run(
+        "evaluate",
+        "runs/job-001/model",
+        "--data",
+        "test_1.parquet",
+        "test_2.parquet",
+        "--metrics",
+        "auc",
+        "--output",
+        output,
+    )
+
+    assert status == 0
+    expected = read_json(here / "runs/job-001/metrics.json")["test"]["click"]["auc"]
+    assert read_json(output)["data"]["click"] == {"auc": expected}
+    assert f"{expected:.5f}" in out
+    assert "exists; pass `--overwrite`" in run("evaluate", "runs/job-001", "--output", output)[2]
+    assert run("evaluate", "runs/job-001", "--output", output, "--overwrite")[0] == 0
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_predictions_are_those_of_the_model_in_the_order_of_the_rows(here, run, tmp_path, log, suffix):
+    output = tmp_path / "new" / f"p.{suffix}"
+
+    status, out, _ = run(
+        "predict", "runs/job-001", "--data", "train.parquet", "--output", output, "--keep", "item_id,click"
+    )
+
+    written = pd.read_parquet(output) if suffix == "parquet" else pd.read_csv(output)
+    expected = load_model("runs/job-001/model").predict(log[:1000])
+    assert status == 0
+    assert "1,000 rows" in out
+    assert list(written) == ["item_id", "click_label", "click", "conversion", "conversion_given_click"]
+    np.testing.assert_allclose(written[list(expected)], expected, rtol=1e-12)
+    np.testing.assert_array_equal(written[["item_id", "click_label"]], log[:1000][["item_id", "click"]])
+
+
+def test_predict_keeps_an_existing_file(here, run, tmp_path):
+    output = tmp_path / "p.csv"
+    output.write_text("mine")
+    command = ["predict", "runs/job-001", "--data", "train.parquet", "--output", output]
+
+    status, _, err = run(*command)
+
+    assert status == 2
+    assert output.read_text() == "mine"
+    assert err == f"error: File `{output}` exists; pass `--overwrite` to replace it, or another name.\n"
+    assert run(*command, "--overwrite")[0] == 0
+    assert output.read_text() != "mine"
+
+
+WRONG = [
+    (["train", "job.yaml", "--set", "training.epoch=1"], "--set training.epoch=1: unknown key `epoch` in `training`."),
+    (["train", "jobs.yaml"], "There is no configuration `jobs.yaml`"),
+    (["train", "job.yaml", "--set", "data.train=rows.parquet"], "data.train=rows.parquet: There is no file or folder"),
+    (["train", "job.yaml", "--set", "data.train=rows.parquet"], "check the path"),
+    (
+        ["train", "job.yaml", "--set", "data.train=datasets/census_income/train.parquet"],
+        "run `python datasets/census_income/prepare.py` first",
+    ),
+    (["train", "job.yaml", "--set", "features.sparse=[itemid]"], "no column `itemid`. Did you mean `item_id`?"),
+    (["train", "job.yaml", "--set", "features.sparse=[itemid]"], "error: --set features.sparse=[itemid]: "),
+    (["train", "job.yaml", "--set", "training.group_id=user"], "error: --set training.group_id=user: "),
+    (["train", "job.yaml", "--set", "tasks.0={name: click, label: clicks}"], "Did you mean `click`?"),
+    (["train", "job.yaml", "--set", "tasks.0={name: click, label: item_id}"], "error: --set tasks.0="),
+    (["train", "job.yaml", "--set", "features.dense=[city]"], "error: --set features.dense=[city]: "),
+    (["train", "job.yaml", "--set", "output=train.parquet"], "No run folder can be made in `output`"),
+    (["evaluate", "runs"], "`runs` is neither a run folder (with config.yaml) nor a model folder (with model.json)."),
+    (["evaluate", "runs/job-001/model"], "pass `--data PATH`"),
+    (["evaluate", "runs/job-001", "--metrics", "auk"], "Unknown metric `auk`. Did you mean `auc`?"),
+    (["evaluate", "runs/job-001", "--device", "cuda:99"], "`device` is 'cuda:99'"),
+    (["evaluate", "runs/job-001", "--data", "rows.csv"], "There is no file or folder `rows.csv`"),
+    (["predict", "runs/job-001", "--data", "valid.csv", "--output", "p.txt"], "should end in .parquet or .csv"),
+    (["predict", "runs/job-001", "--data", "valid.csv", "--output", "p.csv", "--keep", "a"], "no column `a`"),
+]
+
+
+@pytest.mark.parametrize(("argv", "expected"), WRONG, ids=[" ".join(argv) for argv, _ in WRONG])
+def test_wrong_input_is_one_line_and_status_2(here, run, argv, expected):
+    before = sorted((here / "runs").iterdir())
+
+    status, _, err = run(*argv)
+
+    assert status == 2
+    assert err.startswith("error: ")
+    assert expected in err
+    assert err.count("\n") == 1
+    assert sorted((here / "runs").iterdir()) == before
+
+
+def test_error_in_the_data_names_the_line_of_the_file(here, run):
+    (here / "bad.yaml").write_text(TEXT.replace("category]", "categori]"))
+
+    assert run("train", "bad.yaml")[2].startswith("error: bad.yaml:7:30: The table has no column `categori`.")
+
+
+def test_input_warnings_are_one_clean_line(here, run, monkeypatch):
+    def warn(config, echo):
+        warnings.warn("Task `a` has only the label 0.", InputWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli_module, "train", warn)
+
+    assert run("train", "job.yaml") == (0, "", "warning: Task `a` has only the label 0.\n")
+
+
+def test_interruption_has_status_130(here, run, monkeypatch):
+    def interrupt(config, echo):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_module, "train", interrupt)
+
+    assert run("train", "job.yaml") == (130, "", "\ninterrupted\n")
+
+
+def test_a_bug_is_not_hidden(here, run, monkeypatch):
+    def fail(config, echo):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli_module, "train", fail)
+
+    with pytest.raises(ZeroDivisionError):
+        run("train", "job.yaml")
+
+
+@pytest.mark.parametrize("argv", [[], ["fit"], ["train"], ["predict", "x"]])
+def test_wrong_usage_has_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(argv)
+
+    assert caught.value.code == 2
+    assert "usage: nextrec-like" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["evaluate"], ["predict"]])
+def test_help_is_printed(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "-h"])
+
+    assert caught.value.code == 0
+    assert "usage: nextrec-like" in capsys.readouterr().out
+
+
+def test_python_m_is_the_command():
+    command = [sys.executable, "-m", "nextrec_like", "--version"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert done.stdout == f"nextrec-like {nextrec_like.__version__}\n"
+
+
+def test_missing_metric_of_one_seed_makes_the_mean_missing():
+    results = {
+        seed: {
+            "test": {"a": TaskMetrics({"auc": value, "gauc_groups": 2 + seed}, {} if value else {"auc": "One class."})}
+        }
+        for seed, value in enumerate([0.5, None])
+    }
+
+    content = summarize(results)
+
+    assert content["test"] == {"a": {"auc": None, "gauc_groups": 2.5}}
+    assert content["valid"] == {}
+    assert content["reasons"] == {"test": {"a": {"auc": "One class."}}}
+    assert "-" in describe_results(results)
+
+
+def test_train_raises_input_errors_to_python(here):
+    with pytest.raises(InputError):
+        train(load_config("job.yaml", ["data.train=rows.parquet"]))
