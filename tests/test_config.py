@@ -98,7 +98,7 @@ WRONG = [
     (", column: time", "", "3:3", "`split` by time needs the `column` with the time of each row."),
     ("scaling: standard", "scaling: standart", "7:24", "Unknown scaling of column `user_age` `standart`. Did you mean"),
     ("scaling", "scalling", "7:24", "unknown key `scalling` in `features.dense.1`. Did you mean `scaling`?"),
-    ("fill_value: mean", "fill_value: [1]", "7:43", "`features.dense.1.fill_value` should be a number or be a string."),
+    ("fill_value: mean", "fill_value: [1]", "7:43", "`features.dense.1.fill_value` should be a number or a string."),
     ("- price", "- 5", "6:7", "`features.dense.0` should be a mapping. Received 5."),
     ("- price", "- click", "6:7", "Feature `click` is the label of task `click`"),
     ("- price", "- user_age", "6:7", "Column `user_age` is given more than once"),
@@ -306,6 +306,7 @@ def test_overrides_replace_values_and_are_named_in_errors(load):
         ("tasks.0.label=a", "`tasks.0` is 'click', not a mapping; set it as a whole."),
         ("training", "should be `key=value` with keys joined by dots"),
         ("training..epochs=1", "should be `key=value`"),
+        ("training.loss=5", "`training.loss` should be a string or a list or a mapping. Received 5."),
         ("=1", "should be `key=value`"),
     ],
 )

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-FIRST = '''
+FIRST = """
 from nextrec_like import ESMM, DenseFeature, SparseFeature, SequenceFeature
 
 model = ESMM(
@@ -23,16 +23,16 @@ model.compile(
     loss=["bce", "bce"],
     loss_weights=[0.3, 0.7],
 )
-'''
+"""
 
-SECOND = '''
+SECOND = """
 model.compile(
     optimizer="adam",
     optimizer_params={"lr": 5e-4, "weight_decay": 1e-4},
     loss=["bce", "bce"],
     loss_weights={"method": "grad_norm", "alpha": 1.5, "lr": 0.025},   # or simply "grad_norm"
 )
-'''
+"""
 
 
 def run(program, features, table):

@@ -11,7 +11,11 @@ from nextrec_like.tasks import TaskSet, build_tasks
     [
         ("y", None, [Task("y")]),
         (["a", "b"], None, [Task("a"), Task("b")]),
-        (["is_click", "price"], ["click", "regression"], [Task("click", label="is_click"), Task("price", kind="regression")]),
+        (
+            ["is_click", "price"],
+            ["click", "regression"],
+            [Task("click", label="is_click"), Task("price", kind="regression")],
+        ),
         (["a"], "binary", [Task("a")]),
         (Task("a", parent=None), None, [Task("a")]),
         ([Task("a"), "b"], ["a", "c"], [Task("a"), Task("c", label="b")]),

@@ -56,7 +56,7 @@ def _message(details: Sequence[Any], path: KeyPath, document: Document) -> str:
         return f"{document.closest(str(cause), [str(path[0])]) if path else where}: {cause}"
     if detail["type"] == "missing":
         return f"{where}: {owner} needs the key `{detail['loc'][-1]}`."
-    rules = " or ".join(dict.fromkeys(_rule(each) for each in details))
+    rules = " or ".join(dict.fromkeys(_rule(each) for each in details)).replace(" or be ", " or ")
     close = did_you_mean(detail["input"], re.findall("'(.*?)'", detail.get("ctx", {}).get("expected", "")))
     return f"{where}: {owner} should {rules}. Received {reprlib.repr(detail['input'])}.{close}"
 

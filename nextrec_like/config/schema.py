@@ -187,7 +187,7 @@ class Training(Section):
 
     optimizer: str = COMPILE["optimizer"]
     optimizer_params: dict[str, Any] | None = COMPILE["optimizer_params"]
-    loss: Any = COMPILE["loss"]
+    loss: str | list[Any] | dict[str, Any] | None = COMPILE["loss"]
     scheduler: str | None = COMPILE["scheduler"]
     scheduler_params: dict[str, Any] | None = COMPILE["scheduler_params"]
     scheduler_interval: str = COMPILE["scheduler_interval"]
@@ -198,7 +198,7 @@ class Training(Section):
     shuffle: bool = FIT["shuffle"]
     metrics: Annotated[list[str], OneOrMore, Field(min_length=1)] = list(FIT["metrics"])
     group_id: str | None = FIT["group_id"]
-    monitor: Any = FIT["monitor"]
+    monitor: str | dict[str, Any] | None = FIT["monitor"]
     patience: int | None = Field(default=FIT["patience"], ge=1)
     min_delta: float = Field(default=FIT["min_delta"], ge=0)
     restore_best: bool = FIT["restore_best"]

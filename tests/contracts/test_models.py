@@ -8,7 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
-from nextrec_like import Callback, DataProcessor, DenseFeature, IdColumn, NumericColumn, SequenceFeature, Task, load_model
+from nextrec_like import (
+    Callback,
+    DataProcessor,
+    DenseFeature,
+    IdColumn,
+    NumericColumn,
+    SequenceFeature,
+    Task,
+    load_model,
+)
 from nextrec_like.data.packed import pack
 from nextrec_like.data.tables import read_table
 from nextrec_like.layers import EmbeddingTable

@@ -82,7 +82,9 @@ def test_broken_column_is_refused_by_name_row_and_value(case, refused):
         packed(**changes)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: data/checks.label_values casts to float32 without errstate: RuntimeWarning")
+@pytest.mark.xfail(
+    strict=True, reason="bug: data/checks.label_values casts to float32 without errstate: RuntimeWarning"
+)
 def test_value_label_too_large_for_float32_is_refused_quietly(refused):
     with warnings.catch_warnings(), refused("`price`", "row 1"):
         warnings.simplefilter("error")
@@ -118,7 +120,9 @@ def test_unknown_parent_or_child_is_no_contradiction():
     assert len(packed(is_click=[1, np.nan, 1], buy=[np.nan, 1, 0])) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="weakness: data/checks.check_children compares with the parent only, not the chain")
+@pytest.mark.xfail(
+    strict=True, reason="weakness: data/checks.check_children compares with the parent only, not the chain"
+)
 def test_grandchild_without_grandparent_is_refused(refused):
     tasks = TaskSet([Task("a"), Task("b", parent="a"), Task("c", parent="b")])
     with refused("`c`", "`a`", "row 0"):

@@ -89,7 +89,9 @@ def test_ids_above_the_integers_of_float32_stay_exact():
     assert packed_ids([16_777_217, 2**40 + 1], SparseFeature("u", 2**41, 4)) == [[16_777_217], [2**40 + 1]]
 
 
-@pytest.mark.parametrize("column", [[True, False], pd.array([True, False], dtype="boolean"), [1, 0], [1.0, 0.0]], ids=str)
+@pytest.mark.parametrize(
+    "column", [[True, False], pd.array([True, False], dtype="boolean"), [1, 0], [1.0, 0.0]], ids=str
+)
 def test_any_truth_values_are_labels(column):
     table = read_table({"x": [1.0, 2.0], "y": column})
     labels = pack(table, FeatureSet(dense=[DenseFeature("x")]), TaskSet([Task("y")])).rows.labels

@@ -127,7 +127,9 @@ def test_wrong_schedule_is_refused(spec, params, interval, warmup, words, refuse
         build_schedule(Rates().optimizer, spec, params, interval, warmup)
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="weakness: optim/schedules looks an unhashable value up in a dict")
+@pytest.mark.xfail(
+    strict=True, raises=TypeError, reason="weakness: optim/schedules looks an unhashable value up in a dict"
+)
 def test_scheduler_as_a_dict_is_refused(refused):
     with refused("scheduler"):
         build_schedule(Rates().optimizer, {"name": "StepLR"}, None, "epoch", 0)

@@ -6,7 +6,7 @@ from torch import nn
 
 from nextrec_like import Task
 from nextrec_like.layers import EmbeddingTable
-from nextrec_like.weighting import WEIGHTINGS, Balancer, TaskStats, Weighting, build_weighting
+from nextrec_like.weighting import WEIGHTINGS, Balancer, Weighting, build_weighting
 from nextrec_like.weighting.site import Site, shared_parameters
 
 ALL = torch.tensor([True, True])
@@ -99,7 +99,9 @@ def test_grad_norm_on_unshared_networks_finds_the_click_network_under_entire_spa
     assert found == {id(parameter) for parameter in tower.parameters()}
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="bug: weighting/balancer stacks no norms for a task off the site")
+@pytest.mark.xfail(
+    strict=True, raises=RuntimeError, reason="bug: weighting/balancer stacks no norms for a task off the site"
+)
 def test_third_task_that_shares_nothing_has_norm_0(build, train):
     tasks = [Task("click"), Task("conversion", parent="click"), Task("like")]
     compiled = {"loss_weights": "grad_norm", "objective": "entire_space"}
@@ -107,7 +109,9 @@ def test_third_task_that_shares_nothing_has_norm_0(build, train):
     assert sum(history.epochs[0].weights.values()) == pytest.approx(3)
 
 
-@pytest.mark.xfail(strict=True, raises=(AssertionError, RuntimeError), reason="bug: weighting/site does not skip frozen tensors")
+@pytest.mark.xfail(
+    strict=True, raises=(AssertionError, RuntimeError), reason="bug: weighting/site does not skip frozen tensors"
+)
 @pytest.mark.parametrize(("name", "part"), [("esmm", "embedding"), ("mmoe", "experts")])
 def test_frozen_site_is_refused_or_skipped(name, part, build, train):
     model = build(name)
@@ -140,8 +144,3 @@ def test_compiling_again_leaves_one_hook(build):
     for _ in range(3):
         model.compile()
     assert len(model.embedding._forward_hooks) == 1
-
-
-def test_stats_hold_no_graph():
-    stats = TaskStats(torch.ones(2), ALL)
-    assert stats.norms is None
