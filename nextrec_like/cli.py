@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 import nextrec_like
-from nextrec_like.config import load_config
+from nextrec_like.config import load_config, read_data
 from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
@@ -20,7 +20,6 @@ from nextrec_like.runs import (
     Result,
     describe_results,
     open_run,
-    read_data,
     saved_models,
     summarize,
     train,

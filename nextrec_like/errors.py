@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from math import inf
+from numbers import Integral, Real
 
 
 class InputError(ValueError):
@@ -38,7 +40,37 @@ def check_keys(kind: str, keys: Iterable[str], allowed: Iterable[str]) -> None:
             raise unknown(kind, key, allowed)
 
 
-def check_count(parameter: str, value: object) -> None:
-    """Raises if a value is not a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"`{parameter}` should be a positive integer. Received {value!r}.")
+def positive_int(what: str, value: object) -> int:
+    """The value as an int.
+
+    Args:
+        what: What it is, for the message, such as ``"`epochs`"``.
+        value: Any integer, also of numpy.
+
+    Raises:
+        InputError: If it is not a positive integer.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{what} should be a positive integer. Received {value!r}.")
+    return int(value)
+
+
+def number_in(what: str, value: object, low: float = 0, high: float = inf, *, above_low: bool = False) -> float:
+    """The value as a float.
+
+    Args:
+        what: What it is, for the message, such as ``"`lr` of grad_norm"``.
+        value: Any real number, also of numpy.
+        low: Smallest allowed value.
+        high: Smallest value that is too high.
+        above_low: Whether `low` itself is too low.
+
+    Raises:
+        InputError: If it is not a number in that range.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low <= float(value) < high or (above_low and value == low):  # type: ignore[arg-type]
+        raise InputError(
+            f"{what} should be a number in {'(' if above_low else '['}{low:g}, {high:g}). Received {value!r}."
+        )
+    return float(value)  # type: ignore[arg-type]

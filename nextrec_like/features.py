@@ -7,7 +7,7 @@ from functools import cached_property
 from math import log2
 from typing import TypeVar
 
-from nextrec_like.errors import InputError, did_you_mean, unknown
+from nextrec_like.errors import InputError, did_you_mean, positive_int, unknown
 
 F = TypeVar("F")
 POOLINGS = ("mean", "sum", "max", "target_attention")
@@ -32,7 +32,7 @@ class DenseFeature:
 
     def __post_init__(self) -> None:
         check_name("Feature", self.name)
-        check_positive(self.name, "dim", self.dim)
+        make_int(self, "dim")
 
 
 class IdFeature:
@@ -45,9 +45,9 @@ class IdFeature:
 
     def __post_init__(self) -> None:
         check_name("Feature", self.name)
-        check_positive(self.name, "vocab_size", self.vocab_size)
+        make_int(self, "vocab_size")
         if self.embedding_dim is not None:
-            check_positive(self.name, "embedding_dim", self.embedding_dim)
+            make_int(self, "embedding_dim")
 
     @property
     def table(self) -> str:
@@ -107,7 +107,7 @@ class SequenceFeature(IdFeature):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive(self.name, "max_len", self.max_len)
+        make_int(self, "max_len")
         if self.pooling not in POOLINGS:
             raise unknown(f"pooling of feature `{self.name}`", self.pooling, POOLINGS)
 
@@ -231,10 +231,10 @@ def check_name(kind: str, name: object) -> None:
         raise InputError(f"{kind} name should be a non-empty string. Received {name!r}.")
 
 
-def check_positive(owner: str, parameter: str, value: object) -> None:
-    """Raises if a value is not a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"`{parameter}` of feature `{owner}` should be a positive integer. Received {value!r}.")
+def make_int(feature: DenseFeature | IdFeature, field: str) -> None:
+    """Turns a field into an int, so that numpy integers are welcome; raises if it is not a positive integer."""
+    value = positive_int(f"`{field}` of feature `{feature.name}`", getattr(feature, field))
+    object.__setattr__(feature, field, value)
 
 
 def checked_list(parameter: str, features: Iterable[F] | None, kind: type[F]) -> list[F]:

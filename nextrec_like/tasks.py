@@ -121,12 +121,14 @@ class TaskSet:
         return f"{task.name}_given_{task.parent}"
 
     def _check_outputs(self) -> None:
+        taken = {name: f"task `{name}`" for name in self._by_name}
         for task in self:
-            if task.parent is not None and self.conditional_name(task) in self._by_name:
-                raise InputError(
-                    f"Task `{self.conditional_name(task)}` has the name that is used for task `{task.name}` where its "
-                    f"parent `{task.parent}` happened; rename it."
-                )
+            if task.parent is None:
+                continue
+            name, owner = self.conditional_name(task), f"task `{task.name}` where its parent `{task.parent}` happened"
+            if name in taken:
+                raise InputError(f"The name `{name}` would stand for {taken[name]} and for {owner}; rename one.")
+            taken[name] = owner
 
 
 def build_tasks(target: Sequence[str | Task] | str | Task, task: Sequence[str] | str | None = None) -> TaskSet:

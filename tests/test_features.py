@@ -49,7 +49,6 @@ def test_numpy_integers_are_integers(make):
     make(np.int64(5))
 
 
-@pytest.mark.xfail(strict=True, reason="deviation: design.md section 3 has SequenceFeature(name, vocab_size, max_len)")
 def test_third_position_of_a_sequence_feature_is_max_len():
     assert SequenceFeature("hist", 10, 20).max_len == 20
 
@@ -109,7 +108,10 @@ def test_ids_of_one_width_lie_side_by_side_sparse_first():
     features = FeatureSet(
         dense=[DenseFeature("x"), DenseFeature("y", dim=3)],
         sparse=[SparseFeature("wide", 5, 8), SparseFeature("a", 5, 4)],
-        sequence=[SequenceFeature("h", 5, embedding_dim=4, max_len=3), SequenceFeature("g", 5, 8, max_len=2)],
+        sequence=[
+            SequenceFeature("h", 5, embedding_dim=4, max_len=3),
+            SequenceFeature("g", 5, embedding_dim=8, max_len=2),
+        ],
     )
     layout = [(part.feature.name, part.start, part.stop) for part in features.id_slices]
     assert layout == [("a", 0, 1), ("h", 1, 4), ("wide", 4, 5), ("g", 5, 7)]

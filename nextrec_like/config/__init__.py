@@ -9,6 +9,7 @@ from nextrec_like.config.build import (
     rehearse,
     resolve,
 )
+from nextrec_like.config.data import fit_processor, read_data
 from nextrec_like.config.document import ConfigError, dump
 from nextrec_like.config.load import load_config
 from nextrec_like.config.schema import Config
@@ -22,7 +23,9 @@ __all__ = [
     "build_tasks",
     "dump",
     "fit_arguments",
+    "fit_processor",
     "load_config",
+    "read_data",
     "rehearse",
     "resolve",
 ]

@@ -67,7 +67,8 @@ def label_values(values: Column, task: Task) -> np.ndarray:
     owner = f"The label `{task.column}` of task `{task.name}`"
     if not _is_number(values.type):
         raise InputError(f"{owner} holds values of type {values.type}; a label must be a number, or NaN if unobserved.")
-    labels = _to_numpy(values).astype(np.float32)
+    with np.errstate(over="ignore"):
+        labels = _to_numpy(values).astype(np.float32)
     fix = "correct the value, or use NaN for a label that was not observed"
     if task.kind == "binary":
         wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1))
@@ -80,14 +81,14 @@ def check_children(labels: np.ndarray, tasks: TaskSet) -> None:
     """Raises where a child task happened and its parent did not. Labels: shape ``(N, T)``."""
     position = {name: index for index, name in enumerate(tasks.names)}
     for task in tasks:
-        if task.parent is None or task.kind != "binary":
-            continue
-        impossible = (labels[:, position[task.name]] == 1) & (labels[:, position[task.parent]] == 0)
-        if impossible.any():
-            raise InputError(
-                f"Task `{task.name}` has label 1 in row {impossible.argmax()}, where its parent `{task.parent}` has "
-                f"label 0; set the parent to 1 there, or remove `parent` if one can happen without the other."
-            )
+        happened = labels[:, position[task.name]] == 1
+        for ancestor in tasks.chain(task)[:-1] if task.kind == "binary" else []:
+            impossible = happened & (labels[:, position[ancestor.name]] == 0)
+            if impossible.any():
+                raise InputError(
+                    f"Task `{task.name}` has label 1 in row {impossible.argmax()}, where its parent `{ancestor.name}` "
+                    f"has label 0; correct one of the labels, or remove `parent` if one can happen without the other."
+                )
 
 
 def warn_of_labels(labels: np.ndarray, tasks: TaskSet) -> None:
@@ -109,6 +110,8 @@ def warn_of_labels(labels: np.ndarray, tasks: TaskSet) -> None:
 
 def list_parts(values: Column, name: str) -> tuple[pa.Array, np.ndarray]:
     """The elements of a list column one after the other, and the length of each row's list, int64."""
+    if pa.types.is_null(values.type):
+        return pa.array([], pa.int64()), np.zeros(len(values), dtype=np.int64)
     if not _is_list(values.type):
         raise InputError(
             f"Feature `{name}` holds values of type {values.type}, but needs a list per row; split delimited strings "

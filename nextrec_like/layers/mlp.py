@@ -1,13 +1,13 @@
 """Multi-layer perceptrons: one, or many of the same shape side by side."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nextrec_like.errors import InputError, check_keys, unknown
+from nextrec_like.errors import InputError, check_keys, number_in, positive_int, unknown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -49,11 +49,11 @@ class MLPParams:
             if "dims" not in params:
                 raise InputError(f"`{parameter}` needs the key `dims`, a list of layer widths such as [64, 32].")
             dims = params["dims"]
-            params = cls(**{**params, "dims": tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)})  # type: ignore[arg-type]
+            listed = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
+            params = cls(**{**params, "dims": listed})  # type: ignore[arg-type]
         if not isinstance(params, MLPParams):
             raise InputError(f"`{parameter}` should be a dict such as {{'dims': [64, 32]}}. Received {params!r}.")
-        params._check(parameter)
-        return params
+        return params._checked(parameter)
 
     def not_empty(self, parameter: str) -> "MLPParams":
         """The params, if they describe at least one layer."""
@@ -65,15 +65,13 @@ class MLPParams:
         """The params as JSON-ready values."""
         return {"dims": list(self.dims), "activation": self.activation, "dropout": self.dropout, "norm": self.norm}
 
-    def _check(self, parameter: str) -> None:
-        if any(not isinstance(dim, int) or isinstance(dim, bool) or dim < 1 for dim in self.dims):
-            raise InputError(f"`{parameter}.dims` should be positive integers. Received {list(self.dims)}.")
+    def _checked(self, parameter: str) -> "MLPParams":
+        dims = tuple(positive_int(f"Each width in `{parameter}.dims`", dim) for dim in self.dims)
         if self.activation not in ACTIVATIONS:
             raise unknown(f"activation in `{parameter}`", self.activation, ACTIVATIONS)
-        if not isinstance(self.dropout, (int, float)) or not 0 <= self.dropout < 1:
-            raise InputError(f"`{parameter}.dropout` should lie in [0, 1). Received {self.dropout!r}.")
         if self.norm is not None and self.norm not in NORMS:
             raise unknown(f"norm in `{parameter}`", self.norm, NORMS)
+        return replace(self, dims=dims, dropout=number_in(f"`{parameter}.dropout`", self.dropout, 0, 1))
 
 
 class MLP(nn.Sequential):

@@ -6,7 +6,7 @@ from torch import nn
 
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import check_count
+from nextrec_like.errors import positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
 from nextrec_like.models.base import Model
@@ -49,7 +49,7 @@ class MMoE(Model):
         )
         expert = MLPParams.of(expert_params, "expert_params").not_empty("expert_params")
         tower = MLPParams.of(tower_params, "tower_params")
-        check_count("num_experts", num_experts)
+        num_experts = positive_int("`num_experts`", num_experts)
         self.hyperparameters = {
             "num_experts": num_experts,
             "expert_params": expert.as_dict(),

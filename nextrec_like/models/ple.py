@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import check_count
+from nextrec_like.errors import positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
 from nextrec_like.models.base import Model
@@ -97,14 +97,16 @@ class PLE(Model):
         )
         expert = MLPParams.of(expert_params, "expert_params").not_empty("expert_params")
         tower = MLPParams.of(tower_params, "tower_params")
-        counts = {
+        num_levels = positive_int("`num_levels`", num_levels)
+        num_shared_experts = positive_int("`num_shared_experts`", num_shared_experts)
+        num_task_experts = positive_int("`num_task_experts`", num_task_experts)
+        self.hyperparameters = {
             "num_levels": num_levels,
             "num_shared_experts": num_shared_experts,
             "num_task_experts": num_task_experts,
+            "expert_params": expert.as_dict(),
+            "tower_params": tower.as_dict(),
         }
-        for parameter, count in counts.items():
-            check_count(parameter, count)
-        self.hyperparameters = {**counts, "expert_params": expert.as_dict(), "tower_params": tower.as_dict()}
         self.embedding = FeatureEmbedding(self.features)
         self.levels = nn.ModuleList(
             ExtractionLevel(

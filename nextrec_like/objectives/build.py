@@ -47,7 +47,7 @@ def _spec_per_task(spec: LossSpec | Sequence[LossSpec] | None, tasks: TaskSet) -
     names = tasks.names
     if spec is None:
         return {task.name: "bce" if task.kind == "binary" else "mse" for task in tasks}
-    if isinstance(spec, Mapping) and "name" not in spec:
+    if isinstance(spec, Mapping) and ("name" not in spec or "name" in names):
         check_keys("task in `loss`", spec, names)
         missing = [name for name in names if name not in spec]
         if missing:
@@ -55,6 +55,8 @@ def _spec_per_task(spec: LossSpec | Sequence[LossSpec] | None, tasks: TaskSet) -
         return dict(spec)  # type: ignore[arg-type]
     if isinstance(spec, (str, Mapping, Loss)):
         return dict.fromkeys(names, spec)
+    if not isinstance(spec, Sequence):
+        raise InputError(f"`loss` should be a name, a Loss, a list, or a dict by task. Received {spec!r}.")
     specs = list(spec)
     if len(specs) != len(names):
         raise InputError(f"`loss` has {len(specs)} entries for {len(names)} tasks ({', '.join(names)}).")

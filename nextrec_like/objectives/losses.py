@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, number_in
 
 
 class Loss(ABC):
@@ -42,9 +42,7 @@ class ClassWeighted(Loss):
     needs_logit = True
 
     def __init__(self, class_weight: Sequence[float] | None = None) -> None:
-        if class_weight is not None:
-            _check_class_weight(class_weight)
-        self.class_weight = class_weight
+        self.class_weight = None if class_weight is None else _checked_class_weight(class_weight)
 
     def _weigh(self, loss: Tensor, label: Tensor) -> Tensor:
         if self.class_weight is None:
@@ -73,11 +71,12 @@ class Focal(ClassWeighted):
 
     def __init__(self, gamma: float = 2.0, class_weight: Sequence[float] | None = None) -> None:
         super().__init__(class_weight)
-        self.gamma = _checked_positive("gamma", gamma, allow_zero=True)
+        self.gamma = number_in("`gamma`", gamma)
 
     def __call__(self, score: Tensor, label: Tensor) -> Tensor:
         margin = score * (2 * label - 1)  # logit of p(label)
-        return self._weigh(torch.sigmoid(-margin) ** self.gamma * F.softplus(-margin), label)
+        modulation = torch.exp(self.gamma * F.logsigmoid(-margin))  # (1 - p)^gamma, with a finite slope at p = 1
+        return self._weigh(modulation * F.softplus(-margin), label)
 
 
 class MSE(Loss):
@@ -104,26 +103,16 @@ class Huber(Loss):
     """
 
     def __init__(self, delta: float = 1.0) -> None:
-        self.delta = _checked_positive("delta", delta)
+        self.delta = number_in("`delta`", delta, above_low=True)
 
     def __call__(self, score: Tensor, label: Tensor) -> Tensor:
         return F.huber_loss(score, label, reduction="none", delta=self.delta)
 
 
-def _check_class_weight(class_weight: Sequence[float]) -> None:
-    values = list(class_weight) if isinstance(class_weight, (list, tuple)) else []
-    valid = [value for value in values if isinstance(value, (int, float)) and 0 <= value < float("inf")]
-    if len(values) != 2 or len(valid) != 2 or not any(valid):
+def _checked_class_weight(class_weight: Sequence[float]) -> list[float]:
+    values = [number_in("Each of `class_weight`", value) for value in class_weight]
+    if len(values) != 2 or not any(values):
         raise InputError(
-            f"`class_weight` should be two finite non-negative numbers, for the classes 0 and 1, not both 0. "
-            f"Received {class_weight!r}."
+            f"`class_weight` should be two numbers, for the classes 0 and 1, not both 0. Received {class_weight!r}."
         )
-
-
-def _checked_positive(parameter: str, value: float, *, allow_zero: bool = False) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (value >= 0 if allow_zero else value > 0) or value == float("inf"):
-        raise InputError(
-            f"`{parameter}` should be a {'non-negative' if allow_zero else 'positive'} number. Received {value!r}."
-        )
-    return float(value)
+    return values

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from inspect import isclass, signature
+from numbers import Integral
 
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -86,9 +87,12 @@ def build_schedule(
     """
     if interval not in INTERVALS:
         raise unknown("scheduler_interval", interval, INTERVALS)
-    if not isinstance(warmup_steps, int) or warmup_steps < 0:
+    if not isinstance(warmup_steps, Integral) or warmup_steps < 0:
         raise InputError(f"`warmup_steps` should be a non-negative integer. Received {warmup_steps!r}.")
-    return Schedule(optimizer, _build_scheduler(optimizer, spec, params), interval, warmup_steps)
+    scheduler = _build_scheduler(optimizer, spec, params)
+    if isinstance(scheduler, ReduceLROnPlateau) and interval != "epoch":
+        raise InputError("ReduceLROnPlateau follows the validation score, so `scheduler_interval` must be `epoch`.")
+    return Schedule(optimizer, scheduler, interval, int(warmup_steps))
 
 
 def _build_scheduler(
@@ -100,14 +104,14 @@ def _build_scheduler(
         if spec is not None and spec.optimizer is not optimizer:
             raise InputError("`scheduler` was made for another optimizer; pass that optimizer to `compile` as well.")
         return spec
-    if spec not in SCHEDULERS:
+    if not isinstance(spec, str) or spec not in SCHEDULERS:
         raise unknown("scheduler", spec, SCHEDULERS)
     kind, options = SCHEDULERS[spec], dict(params or {})
     check_keys(
         f"option of scheduler `{spec}`", options, [name for name in signature(kind).parameters if name != "optimizer"]
     )
     if kind is ReduceLROnPlateau:
-        options.setdefault("mode", "max")
+        options = {"mode": "max", "threshold_mode": "abs", **options}  # the score may be negative
     try:
         return kind(optimizer, **options)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:

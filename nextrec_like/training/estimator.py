@@ -19,7 +19,7 @@ from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.tables import column, read_table
-from nextrec_like.errors import InputError, InputWarning, check_count
+from nextrec_like.errors import InputError, InputWarning, positive_int
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
@@ -140,7 +140,9 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             clip_norm=clip_norm,
         )
         if self._parts is not None:
-            self._parts.site.close()
+            self._parts.site.detach()
+        if parts.weighting.needs != "losses":
+            parts.site.attach()
         self._parts, self.objective = parts, parts.objective
 
     def fit(
@@ -199,8 +201,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             InputError: For data or arguments that break a rule.
         """
         parts = self._compiled()
-        check_count("epochs", epochs)
-        check_count("batch_size", batch_size)
+        epochs, batch_size = positive_int("`epochs`", epochs), positive_int("`batch_size`", batch_size)
         metrics = check_metrics(metrics)
         monitor_ = Monitor.of(monitor, metrics, self.tasks.names, output_names(self.tasks))
         checkpoint = _checkpoint(checkpoint_dir, resume, {"seed": seed, "batch_size": batch_size, "shuffle": shuffle})
@@ -363,7 +364,7 @@ def _checkpoint(folder: str | Path | None, resume: bool, arguments: dict[str, An
 
 def _check_patience(patience: int | None, has_valid: bool, parts: Compiled) -> None:
     if patience is not None:
-        check_count("patience", patience)
+        positive_int("`patience`", patience)
     if not has_valid and (patience is not None or parts.schedule.needs_score):
         what = "`patience`" if patience is not None else "ReduceLROnPlateau"
         raise InputError(f"{what} needs validation data; pass `valid_data` or `valid_split`.")

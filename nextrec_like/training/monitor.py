@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, TypeAlias
 
-from nextrec_like.errors import InputError, check_keys, unknown
+from nextrec_like.errors import InputError, check_keys, number_in, unknown
 from nextrec_like.metrics import METRICS
 
 MonitorSpec: TypeAlias = str | Mapping[str, object] | None
@@ -93,7 +92,4 @@ def _options(spec: MonitorSpec, outputs: Sequence[str]) -> dict[str, Any]:
 def _check_weights(weights: Mapping[str, float], outputs: Sequence[str]) -> None:
     check_keys("task in `monitor`", weights, outputs)
     for task, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not isfinite(weight) or weight < 0:
-            raise InputError(
-                f"`monitor` weight of `{task}` should be a finite non-negative number. Received {weight!r}."
-            )
+        number_in(f"`monitor` weight of `{task}`", weight)

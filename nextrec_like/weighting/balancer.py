@@ -45,5 +45,11 @@ class Balancer:
     def _probe_norms(self, losses: Sequence[Tensor]) -> Tensor:
         site = self.site.tensors(losses)
         gradients = [torch.autograd.grad(loss, site, retain_graph=True, allow_unused=True) for loss in losses]
-        norms = [torch.stack(torch._foreach_norm([g for g in by_task if g is not None])) for by_task in gradients]
-        return torch.stack([torch.linalg.vector_norm(norm) for norm in norms])
+        self.site.release()
+        return torch.stack([_norm(by_task) for by_task in gradients])
+
+
+def _norm(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Norm of all gradients as one vector; 0 for a task that does not reach the site."""
+    reached = [gradient for gradient in gradients if gradient is not None]
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(reached))) if reached else torch.tensor(0.0)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nextrec_like.errors import InputError
+from nextrec_like.errors import number_in
 from nextrec_like.weighting.base import TaskStats, Weighting, share_among_active
 from nextrec_like.weighting.numbers import task_numbers
 
@@ -49,12 +49,12 @@ class GradNorm(Weighting):
         eps: float = 1e-8,
     ) -> None:
         super().__init__()
-        self.alpha = _checked("alpha", alpha, 0, float("inf"))
-        self.lr = _checked("lr", lr, 0, float("inf"))
-        self.ema_decay = _checked("ema_decay", ema_decay or 0.0, 0, 1)
-        self.init_ema_steps = max(1, int(_checked("init_ema_steps", init_ema_steps, 0, float("inf"))))
-        self.init_ema_decay = _checked("init_ema_decay", init_ema_decay, 0, 1)
-        self.eps = _checked("eps", eps, 0, 1)
+        self.alpha = number_in("`alpha` of grad_norm", alpha)
+        self.lr = number_in("`lr` of grad_norm", lr)
+        self.ema_decay = number_in("`ema_decay` of grad_norm", ema_decay or 0, 0, 1)
+        self.init_ema_steps = max(1, int(number_in("`init_ema_steps` of grad_norm", init_ema_steps)))
+        self.init_ema_decay = number_in("`init_ema_decay` of grad_norm", init_ema_decay, 0, 1)
+        self.eps = number_in("`eps` of grad_norm", eps, 0, 1)
         self.init_weights = init_weights
         self.weights: Tensor
         self.steps: Tensor
@@ -67,7 +67,8 @@ class GradNorm(Weighting):
     def make_state(self, num_tasks: int) -> None:
         """Weights, the averages of initial and current losses, and Adam's moments."""
         given = 1.0 if self.init_weights is None else self.init_weights
-        weights = torch.tensor(task_numbers("init_weights", given, self.task_names)).clamp(min=MIN_WEIGHT)
+        weights = torch.tensor(task_numbers("init_weights", given, self.task_names))
+        weights = (weights * num_tasks / weights.sum()).clamp(min=MIN_WEIGHT)
         self.register_buffer("weights", weights * num_tasks / weights.sum())
         self.register_buffer("steps", torch.zeros(num_tasks))
         self.register_buffer("updates", torch.zeros(num_tasks))
@@ -134,10 +135,3 @@ def weight_gradient(weights: Tensor, norms: Tensor, pace: Tensor, active: Tensor
     target = magnitude.sum() * share
     mean_norm = norms.sum() / active.sum().clamp(min=1)
     return norms / mean_norm.clamp(min=torch.finfo(norms.dtype).tiny) * torch.sign(magnitude - target)
-
-
-def _checked(parameter: str, value: float, low: float, high: float) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not low <= value < high:
-        raise InputError(f"`{parameter}` of grad_norm should be a number in [{low:g}, {high:g}). Received {value!r}.")
-    return float(value)

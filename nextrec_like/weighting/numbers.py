@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from numbers import Real
 
 from nextrec_like.errors import InputError, unknown
 
@@ -22,7 +23,7 @@ def task_numbers(
     """
     values = _in_order(parameter, given, task_names)
     for task, value in zip(task_names, values):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value < 0:
+        if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value < 0:
             raise InputError(
                 f"`{parameter}` of task `{task}` should be a finite non-negative number. Received {value!r}."
             )
@@ -42,8 +43,10 @@ def _in_order(
         if missing:
             raise InputError(f"`{parameter}` gives no value for task `{missing[0]}`; it names {', '.join(given)}.")
         return [given[name] for name in task_names]
-    if isinstance(given, (int, float)):
-        return [given] * len(task_names)
+    if hasattr(given, "tolist"):  # numpy and torch
+        given = given.tolist()
+    if isinstance(given, Real):
+        return [given] * len(task_names)  # type: ignore[list-item]
     if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
         raise InputError(f"`{parameter}` should be a number, a list, or a dict by task name. Received {given!r}.")
     if len(given) != len(task_names):

@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from nextrec_like.errors import InputError
 
 
 class Site:
-    """The tensors at which gradients are probed, found once and checked at the first step.
+    """The tensors at which gradients are probed.
 
     Args:
-        declared: Parameters of the last shared layer; or a module whose output is probed (no parameters need be
-            shared); or None: all candidates that at least two losses reach.
-        candidates: The parameters to search if none are declared.
+        declared: Parameters of the last shared layer, or a module whose output is probed. Where they are not
+            trained, or with None, the site is all candidates that at least two losses reach.
+        candidates: The parameters to search.
         task_names: For messages.
     """
 
@@ -24,16 +25,28 @@ class Site:
         candidates: Sequence[nn.Parameter],
         task_names: Sequence[str],
     ) -> None:
-        self._parameters: Sequence[Tensor] | None = None
-        self._output: Tensor | None = None
-        self._hook = None
-        if isinstance(declared, nn.Module):
-            self._hook = declared.register_forward_hook(self._record)
-        elif declared is not None:
-            self._parameters = list(declared)
+        self._module = declared if isinstance(declared, nn.Module) else None
+        self._parameters = [] if declared is None or self._module is not None else list(declared)  # type: ignore[arg-type]
         self._candidates = list(candidates)
         self._task_names = list(task_names)
+        self._output: Tensor | None = None
+        self._handle: RemovableHandle | None = None
+        self._found: list[Tensor] | None = None
         self._checked = False
+
+    def attach(self) -> None:
+        """Begins to record the output of a declared module."""
+        if self._module is not None:
+            self._handle = self._module.register_forward_hook(self._record)
+
+    def detach(self) -> None:
+        """Stops recording."""
+        if self._handle is not None:
+            self._handle.remove()
+
+    def release(self) -> None:
+        """Lets go of the output of this step, and with it of its graph."""
+        self._output = None
 
     def tensors(self, losses: Sequence[Tensor]) -> Sequence[Tensor]:
         """The site of this step.
@@ -41,33 +54,31 @@ class Site:
         Raises:
             InputError: At the first step, if fewer than two tasks reach it.
         """
-        if self._hook is not None:
-            assert self._output is not None, "the probed module did not run in this step"
-            site: Sequence[Tensor] = [self._output]
-        else:
-            if self._parameters is None:
-                self._parameters = shared_parameters(losses, self._candidates)
-            site = self._parameters
+        site = self._declared_tensors() or self._search(losses)
         if not self._checked:
             self._check(losses, site)
             self._checked = True
         return site
 
-    def close(self) -> None:
-        """Stops recording outputs."""
-        if self._hook is not None:
-            self._hook.remove()
-        self._output = None
+    def _declared_tensors(self) -> list[Tensor]:
+        declared = self._parameters if self._module is None else [self._output]
+        return [tensor for tensor in declared if tensor is not None and tensor.requires_grad]
+
+    def _search(self, losses: Sequence[Tensor]) -> list[Tensor]:
+        if self._found is None:
+            trained = [parameter for parameter in self._candidates if parameter.requires_grad]
+            self._found = shared_parameters(losses, trained)
+        return self._found
 
     def _record(self, module: nn.Module, inputs: object, output: Tensor) -> None:
-        self._output = output if output.requires_grad else None
+        self._output = output
 
     def _check(self, losses: Sequence[Tensor], site: Sequence[Tensor]) -> None:
         if sum(any(reached) for reached in reach(losses, site)) < 2:
             raise InputError(
                 f"This weighting compares gradients on parameters that tasks share, but the tasks "
-                f"{', '.join(self._task_names)} share none in this model; use a model that shares layers, or fixed "
-                f"weights."
+                f"{', '.join(self._task_names)} share none that is trained in this model; use a model that shares "
+                f"layers, or fixed weights."
             )
 
 

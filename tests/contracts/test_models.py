@@ -236,7 +236,7 @@ def only(kind, features):
 
 @pytest.mark.parametrize("kind", ["dense_features", "sparse_features", "sequence_features"])
 def test_one_kind_of_features_is_enough(name, kind, build, train, features, table):
-    model, history = train(model=build(name, **only(kind, features)))
+    model, _ = train(model=build(name, **only(kind, features)))
     assert np.isfinite(model.predict(table, device="cpu")).all(axis=None)
 
 

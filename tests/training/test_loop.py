@@ -172,7 +172,6 @@ def test_reduce_on_plateau_follows_the_monitored_score(train, other_table):
 
 
 def test_second_fit_goes_on_and_compile_starts_anew(train, build, table):
-    straight, _ = train("mmoe", epochs=1, shuffle=False)
     model, _ = train("mmoe", epochs=1, shuffle=False)
     moments = model._parts.optimizer.state
     assert moments

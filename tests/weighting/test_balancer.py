@@ -93,7 +93,7 @@ def test_one_backward_a_step_passes_through_the_embedding_table(name, spec, buil
 
 
 def test_grad_norm_on_unshared_networks_finds_the_click_network_under_entire_space(build, train):
-    model, history = train("single_task", compiled={"loss_weights": "grad_norm", "objective": "entire_space"})
+    model, _ = train("single_task", compiled={"loss_weights": "grad_norm", "objective": "entire_space"})
     found = {id(parameter) for parameter in model._parts.site._parameters}
     tower = model.networks["click"][1]
     assert found == {id(parameter) for parameter in tower.parameters()}
