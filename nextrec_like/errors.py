@@ -50,9 +50,16 @@ def positive_int(what: str, value: object) -> int:
     Raises:
         InputError: If it is not a positive integer.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise InputError(f"{what} should be a positive integer. Received {value!r}.")
     return int(value)
+
+
+def checked_seed(seed: object) -> int:
+    """The seed as an int; raises if it is not a non-negative integer."""
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**63:
+        raise InputError(f"`seed` should be a non-negative integer. Received {seed!r}.")
+    return int(seed)
 
 
 def number_in(what: str, value: object, low: float = 0, high: float = inf, *, above_low: bool = False) -> float:

@@ -1,7 +1,7 @@
 """What the feature columns of a table mean."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import log2
@@ -243,8 +243,10 @@ def checked_list(parameter: str, features: Iterable[F] | None, kind: type[F]) ->
     Raises:
         InputError: If one is of another kind.
     """
-    listed: Sequence[F] = list(features or ())
+    if features is not None and not isinstance(features, Iterable):
+        raise InputError(f"`{parameter}` should be a list of {kind.__name__} objects. Received {features!r}.")
+    listed = list(features or ())
     for feature in listed:
         if not isinstance(feature, kind):
             raise InputError(f"`{parameter}` should hold {kind.__name__} objects. Received {feature!r}.")
-    return list(listed)
+    return listed

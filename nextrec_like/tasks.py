@@ -141,6 +141,9 @@ def build_tasks(target: Sequence[str | Task] | str | Task, task: Sequence[str] |
     Raises:
         InputError: If the two lists differ in length, or a name is given for a `Task` object.
     """
+    for parameter, value in {"target": target, "task": task}.items():
+        if value is not None and not isinstance(value, (str, Task, Sequence)):
+            raise InputError(f"`{parameter}` should be a list. Received {value!r}.")
     targets = [target] if isinstance(target, (str, Task)) else list(target)
     words = [task] if isinstance(task, str) else list(task) if task is not None else [None] * len(targets)
     if len(words) != len(targets):

@@ -84,7 +84,7 @@ WRONG = [
     ("num_experts: 2", "num_experts: 0", "18:3", "`num_experts` should be a positive integer. Received 0."),
     ("num_experts: 2", "num_experts: two", "18:3", "`num_experts` should be a positive integer"),
     ("dims: [8, 4]", "dim: [8, 4]", "19:19", "Unknown key of `expert_params` `dim`. Did you mean `dims`?"),
-    ("dims: [8, 4]", "dims: [8, 4.5]", "19:19", "`expert_params.dims` should be positive integers"),
+    ("dims: [8, 4]", "dims: [8, 4.5]", "19:19", "`expert_params.dims` should be"),
     ("name: mmoe", "name: mmo", "17:3", "Unknown model `mmo`. Did you mean `mmoe`?"),
     ("model:", "modle:", "16:1", "unknown key `modle` in the configuration. Did you mean `model`?"),
     ("seed: 0", "sead: 0", "2:33", "unknown key `sead` in `data.synthetic_funnel`. Did you mean `seed`?"),

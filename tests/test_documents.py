@@ -17,6 +17,7 @@ import runpy
 import shlex
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def run_command(command):
 
 def with_few_epochs(arguments):
     """The arguments, on few rows; a file to predict that is not there is made."""
-    for option, value in zip(arguments, arguments[1:]):
+    for option, value in pairwise(arguments):
         if option == "--data" and not Path(value).exists():
             synthetic_funnel(300, seed=9).to_parquet(value)
     if arguments[0] != "train":
@@ -264,7 +265,9 @@ def test_every_key_of_a_configuration_is_described():
     page = (DOCS / "configuration.md").read_text(encoding="utf-8")
     sections = [Config, DataSection, SyntheticFunnel, Split, RawFeatures, Training]
     keys = {key for section in sections for key in section.model_fields}
-    keys |= {field.name for kind in (NumericColumn, IdColumn, SequenceColumn, Task) for field in dataclasses.fields(kind)}
+    keys |= {
+        field.name for kind in (NumericColumn, IdColumn, SequenceColumn, Task) for field in dataclasses.fields(kind)
+    }
 
     missing = [key for key in sorted(keys) if not re.search(rf"\b{key}\b", page)]
 

@@ -6,8 +6,6 @@ import pytest
 from nextrec_like import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.features import FeatureSet, auto_embedding_dim
 
-NUMPY_INTEGERS = "bug: features.check_positive refuses numpy integers, such as `df['user'].max() + 1`"
-
 
 @pytest.mark.parametrize(
     ("vocab_size", "dim"), [(1, 4), (2, 4), (100, 8), (1_000, 8), (10_000, 16), (1_000_000, 64), (10**9, 64)]
@@ -43,7 +41,6 @@ def test_wrong_definition_is_refused(make, words, refused):
         make()
 
 
-@pytest.mark.xfail(strict=True, reason=NUMPY_INTEGERS)
 @pytest.mark.parametrize("make", [lambda n: SparseFeature("x", n), lambda n: DenseFeature("x", dim=n)])
 def test_numpy_integers_are_integers(make):
     make(np.int64(5))

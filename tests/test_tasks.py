@@ -52,7 +52,6 @@ def test_wrong_tasks_are_refused(make, words, refused):
         make()
 
 
-@pytest.mark.xfail(strict=True, reason="weakness: tasks._check_outputs does not compare two conditional names")
 def test_two_conditional_names_must_differ(refused):
     with refused("rename"):
         TaskSet([Task("z"), Task("y_given_z"), Task("x", parent="y_given_z"), Task("x_given_y", parent="z")])

@@ -14,7 +14,6 @@ from nextrec_like.metrics import METRICS, check_metrics
 from nextrec_like.models import MODELS, Model
 from nextrec_like.tasks import Task
 from nextrec_like.training.device import resolve_device
-from nextrec_like.training.evaluation import output_names
 from nextrec_like.training.monitor import Monitor
 
 COMPILE_KEYS = (
@@ -108,7 +107,7 @@ def rehearse(config: Config) -> Model:
     training = config.training
     with config.blame("training"):
         metrics = check_metrics(training.metrics)
-        Monitor.of(training.monitor, metrics, model.tasks.names, output_names(model.tasks))
+        Monitor.of(training.monitor, metrics, model.tasks)
         resolve_device(training.device)
         _check_group(training.group_id, metrics)
         _check_valid(config)

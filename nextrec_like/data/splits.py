@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from nextrec_like.data.ids import id_values, stable_hash
 from nextrec_like.data.tables import TableLike, decoded, first_missing, read_table
 from nextrec_like.data.tables import column as table_column
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, checked_seed
 
 Indices = npt.NDArray[np.int64]
 
@@ -35,7 +35,7 @@ def split_random(
     Raises:
         InputError: For wrong fractions, or too few rows for a part.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     cuts = _cuts(fractions)
     table = read_table(data)
     position = np.random.default_rng(seed).permutation(table.num_rows)
@@ -89,7 +89,7 @@ def split_by_group(
     Raises:
         InputError: For wrong fractions, a missing group, or a part without rows.
     """
-    check_seed(seed)
+    seed = checked_seed(seed)
     cuts = _cuts(fractions)
     table = read_table(data)
     values = table_column(table, column, "group column")
@@ -103,12 +103,6 @@ def split_by_group(
     part_of_group = np.empty(len(names), np.int64)
     part_of_group[order] = np.searchsorted(cuts, middle, side="right")
     return _parts(data, table, part_of_group[group], fractions)
-
-
-def check_seed(seed: object) -> None:
-    """Raises if a seed is not a non-negative integer."""
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise InputError(f"`seed` should be a non-negative integer. Received {seed!r}.")
 
 
 def _cuts(fractions: Sequence[float]) -> list[float]:

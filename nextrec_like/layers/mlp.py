@@ -67,7 +67,7 @@ class MLPParams:
 
     def _checked(self, parameter: str) -> "MLPParams":
         dims = tuple(positive_int(f"Each width in `{parameter}.dims`", dim) for dim in self.dims)
-        if self.activation not in ACTIVATIONS:
+        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
             raise unknown(f"activation in `{parameter}`", self.activation, ACTIVATIONS)
         if self.norm is not None and self.norm not in NORMS:
             raise unknown(f"norm in `{parameter}`", self.norm, NORMS)

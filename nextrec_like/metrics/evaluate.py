@@ -47,6 +47,8 @@ def check_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         InputError: For a name that is not in `METRICS`.
     """
+    if not isinstance(names, (str, Sequence)):
+        raise InputError(f"`metrics` should be a name or a list of names. Received {names!r}.")
     listed = (names,) if isinstance(names, str) else tuple(names)
     check_keys("metric", listed, METRICS)
     return tuple(dict.fromkeys(listed))

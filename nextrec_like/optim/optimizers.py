@@ -54,12 +54,10 @@ def build_optimizer(
         ) from error
 
 
-def move_state(optimizer: Optimizer, device: torch.device) -> None:
-    """Moves the state to where the parameters are. Step counts stay where the optimizer keeps them."""
-    for state in optimizer.state.values():
-        for name, value in state.items():
-            if isinstance(value, torch.Tensor) and value.dim() > 0:
-                state[name] = value.to(device)
+def move_state(optimizer: Optimizer) -> None:
+    """Moves the state to where the parameters are now; torch knows which of it belongs there."""
+    if optimizer.state:
+        optimizer.load_state_dict(optimizer.state_dict())
 
 
 def _checked_instance(

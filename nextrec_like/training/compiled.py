@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from nextrec_like.errors import InputError
+from nextrec_like.errors import number_in
 from nextrec_like.objectives import LOSSES, OBJECTIVES, Objective, build_losses, build_objective
 from nextrec_like.objectives.build import LossSpec
 from nextrec_like.optim import Schedule, build_optimizer, build_schedule
@@ -29,6 +29,7 @@ class Compiled:
     balancer: Balancer
     parameters: list[nn.Parameter]
     clip_norm: float | None
+    arguments: dict[str, object]
 
 
 def compile_parts(
@@ -52,10 +53,40 @@ def compile_parts(
     Raises:
         InputError: For anything unknown or out of range, with the closest name.
     """
-    if clip_norm is not None and not (isinstance(clip_norm, (int, float)) and isfinite(clip_norm) and clip_norm > 0):
-        raise InputError(f"`clip_norm` should be a positive number. Received {clip_norm!r}.")
+    arguments = {
+        "optimizer": optimizer,
+        "optimizer_params": optimizer_params,
+        "loss": loss,
+        "loss_weights": loss_weights,
+        "scheduler": scheduler,
+        "scheduler_params": scheduler_params,
+        "scheduler_interval": scheduler_interval,
+        "warmup_steps": warmup_steps,
+        "clip_norm": clip_norm,
+    }
+    if clip_norm is not None:
+        clip_norm = number_in("`clip_norm`", clip_norm, above_low=True)
     meaning = build_objective(objective, tasks, build_losses(loss, tasks, LOSSES), OBJECTIVES)
     weighting = build_weighting(loss_weights, tasks.names, WEIGHTINGS)
     built = build_optimizer(optimizer, optimizer_params, parameters)
     schedule = build_schedule(built, scheduler, scheduler_params, scheduler_interval, warmup_steps)
-    return Compiled(built, schedule, meaning, weighting, site, Balancer(weighting, site), list(parameters), clip_norm)
+    return Compiled(
+        optimizer=built,
+        schedule=schedule,
+        objective=meaning,
+        weighting=weighting,
+        site=site,
+        balancer=Balancer(weighting, site),
+        parameters=list(parameters),
+        clip_norm=clip_norm,
+        arguments=plain(arguments),
+    )
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """The value as JSON can hold it; of any other object only the name of its class."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, (str, bool, int, float)) else type(value).__name__

@@ -20,6 +20,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:
         raise InputError(f"`device` should be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received {device!r}.") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise InputError(f"`device` is '{resolved}'; nextrec_like is tested on 'cpu' and 'cuda' only, use one of them.")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"`device` is '{resolved}', but torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu' or "

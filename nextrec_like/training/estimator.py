@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -17,20 +16,26 @@ from torch.optim.lr_scheduler import LRScheduler
 from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.data.splits import split_random
-from nextrec_like.data.tables import column, read_table
-from nextrec_like.errors import InputError, InputWarning, positive_int
+from nextrec_like.data.tables import read_table
+from nextrec_like.errors import InputError, InputWarning, checked_seed, number_in, positive_int
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.objectives.build import LossSpec
 from nextrec_like.optim import move_state
 from nextrec_like.tasks import TaskSet
+from nextrec_like.training.arguments import (
+    Data,
+    check_patience,
+    checked_callbacks,
+    checkpoint_in,
+    group_of,
+    with_split,
+)
 from nextrec_like.training.callbacks import Callback
-from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled, compile_parts
 from nextrec_like.training.device import resolve_device
-from nextrec_like.training.evaluation import evaluate_predictions, output_names, predict_packed
+from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
 from nextrec_like.training.history import History
 from nextrec_like.training.monitor import Monitor, MonitorSpec
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
@@ -39,9 +44,6 @@ from nextrec_like.training.summary import model_summary
 from nextrec_like.training.trainer import Trainer
 from nextrec_like.weighting import WeightingSpec
 from nextrec_like.weighting.site import Site
-
-Data = Any
-"""A DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, or list of files."""
 
 
 class EstimatorMeta(ABCMeta):
@@ -202,23 +204,27 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         """
         parts = self._compiled()
         epochs, batch_size = positive_int("`epochs`", epochs), positive_int("`batch_size`", batch_size)
-        metrics = check_metrics(metrics)
-        monitor_ = Monitor.of(monitor, metrics, self.tasks.names, output_names(self.tasks))
-        checkpoint = _checkpoint(checkpoint_dir, resume, {"seed": seed, "batch_size": batch_size, "shuffle": shuffle})
-        _check_patience(patience, valid_data is not None or valid_split is not None, parts)
+        metrics, seed = check_metrics(metrics), checked_seed(seed)
+        selection = Monitor.of(monitor, metrics, self.tasks)
+        callbacks = checked_callbacks(callbacks)
+        min_delta = number_in("`min_delta`", min_delta)
+        checkpoint = checkpoint_in(checkpoint_dir, resume, {"seed": seed, "batch_size": batch_size, "shuffle": shuffle})
+        check_patience(patience, valid_data is not None or valid_split is not None, parts)
         target = resolve_device(device)
-        train, valid_data = _with_split(train, valid_data, valid_split, seed)
+        train, valid_data = with_split(train, valid_data, valid_split, seed)
         packed = self._pack(train, labels=True).on(target)
+        self._check_normalisation(min(len(packed), batch_size))
         warn_of_labels(packed.rows.labels.cpu().numpy(), self.tasks)  # type: ignore[union-attr]
         valid = None if valid_data is None else self._pack(valid_data, labels=True, metrics=metrics, group_id=group_id)
         if checkpoint is not None:
-            checkpoint.arguments |= {"rows": len(packed), **describe(self)}
+            checkpoint.arguments |= {"rows": len(packed), **describe(self), **parts.arguments}
             callbacks = [*callbacks, checkpoint]
         with seeded(seed, target):
             if not self.is_fitted and fingerprint(self) == self._constructed:
                 initialize(self)
+                self._constructed = fingerprint(self)
             self.to(target)
-            move_state(parts.optimizer, target)
+            move_state(parts.optimizer)
             parts.weighting.to(target)
             trainer = Trainer(
                 self,
@@ -231,17 +237,19 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
                 batch_size=batch_size,
                 generator=torch.Generator().manual_seed(seed) if shuffle else None,
                 metrics=metrics,
-                monitor=monitor_,
+                monitor=selection,
                 patience=patience,
                 min_delta=min_delta,
                 restore_best=restore_best,
                 callbacks=callbacks,
                 verbose=verbose,
             )
-            self.is_fitted = True
             if checkpoint is not None and resume:
                 checkpoint.restore(trainer)
-            return trainer.fit()
+            try:
+                return trainer.fit()
+            finally:
+                self.is_fitted = self.is_fitted or fingerprint(self) != self._constructed
 
     def evaluate(
         self,
@@ -310,6 +318,12 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
         return self._parts
 
+    def _check_normalisation(self, fewest_rows: int) -> None:
+        if fewest_rows == 1 and any(isinstance(module, nn.BatchNorm1d) for module in self.modules()):
+            raise InputError(
+                "Batch normalisation cannot train on a batch of one row; raise `batch_size` or use layer norm."
+            )
+
     def _predict(self, data: PackedData, device: str | torch.device) -> dict[str, np.ndarray]:
         if not self.is_fitted:
             warnings.warn(
@@ -323,48 +337,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         self, data: Data, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
     ) -> PackedData:
         table = read_table(data)
-        group = _group(table, group_id) if "gauc" in metrics else None
+        group = group_of(table, group_id, self.processor) if "gauc" in metrics else None
         if self.processor is not None:
             table = self.processor.transform(table)
         return pack(table, self.features, self.tasks if labels else None, group)
-
-
-def _group(table: pa.Table, group_id: str | None) -> np.ndarray:
-    if group_id is None:
-        raise InputError("The metric `gauc` needs the group of each row, usually the user; pass `group_id='user_id'`.")
-    codes = column(table, group_id, "group_id").dictionary_encode(null_encoding="mask")
-    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    if codes.null_count:
-        row = codes.is_null().to_numpy(zero_copy_only=False).argmax()
-        raise InputError(f"`group_id` column `{group_id}` has no value in row {row}; fill it, or drop the row.")
-    return codes.indices.to_numpy(zero_copy_only=False)
-
-
-def _with_split(train: Data, valid_data: Data | None, valid_split: float | None, seed: int) -> tuple[Data, Data | None]:
-    if valid_split is None:
-        return train, valid_data
-    if valid_data is not None:
-        raise InputError("Both `valid_data` and `valid_split` are given; choose one.")
-    if not isinstance(valid_split, (int, float)) or not 0 < valid_split < 1:
-        raise InputError(f"`valid_split` should lie strictly between 0 and 1. Received {valid_split!r}.")
-    first, second = split_random(read_table(train), (1 - valid_split, valid_split), seed=seed)
-    return first, second
-
-
-def _checkpoint(folder: str | Path | None, resume: bool, arguments: dict[str, Any]) -> Checkpoint | None:
-    if folder is None:
-        if resume:
-            raise InputError("`resume` needs the `checkpoint_dir` of the training to go on with.")
-        return None
-    checkpoint = Checkpoint(folder, arguments)
-    if not resume:
-        checkpoint.check_unused()
-    return checkpoint
-
-
-def _check_patience(patience: int | None, has_valid: bool, parts: Compiled) -> None:
-    if patience is not None:
-        positive_int("`patience`", patience)
-    if not has_valid and (patience is not None or parts.schedule.needs_score):
-        what = "`patience`" if patience is not None else "ReduceLROnPlateau"
-        raise InputError(f"{what} needs validation data; pass `valid_data` or `valid_split`.")

@@ -1,6 +1,7 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from math import isfinite
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch
 from nextrec_like.data.packed import PackedData
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, InputWarning
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.callbacks import Callback
@@ -126,6 +127,8 @@ class Trainer:
     ) -> None:
         valid = self._validate()
         score = self.monitor.score(valid) if valid else None
+        if valid and score is None and epoch == 1:
+            self._warn_without_score()
         record = EpochRecord(
             epoch=epoch,
             loss=losses,
@@ -161,6 +164,11 @@ class Trainer:
         if self.patience is not None and best is not None and record.epoch - best >= self.patience:
             self.history.stopped_early = True
             self.stop()
+
+    def _warn_without_score(self) -> None:
+        effect = "`patience` has no effect and no epoch is" if self.patience is not None else "no epoch can be"
+        message = f"The {self.monitor} is not defined on the validation rows, so {effect} selected as the best."
+        warnings.warn(message, InputWarning, stacklevel=2)
 
     def _restore_best(self) -> None:
         best = self.history.best_epoch

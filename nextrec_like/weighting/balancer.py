@@ -46,10 +46,12 @@ class Balancer:
         site = self.site.tensors(losses)
         gradients = [torch.autograd.grad(loss, site, retain_graph=True, allow_unused=True) for loss in losses]
         self.site.release()
-        return torch.stack([_norm(by_task) for by_task in gradients])
+        return torch.stack([_norm(by_task, loss) for by_task, loss in zip(gradients, losses)])
 
 
-def _norm(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Norm of all gradients as one vector; 0 for a task that does not reach the site."""
+def _norm(gradients: Sequence[Tensor | None], loss: Tensor) -> Tensor:
+    """Norm of all gradients as one vector; 0 for a loss that does not reach the site."""
     reached = [gradient for gradient in gradients if gradient is not None]
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(reached))) if reached else torch.tensor(0.0)
+    if not reached:
+        return torch.zeros_like(loss.detach())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(reached)))

@@ -27,9 +27,6 @@ from nextrec_like.weighting import WEIGHTINGS, Balancer, build_weighting
 from nextrec_like.weighting.site import Site
 
 pytestmark = pytest.mark.parametrize("name", MODELS)
-DENSE_ONLY_GRAD_NORM = (
-    "bug: weighting/site.py `Site._record` drops an output that needs no gradient and `tensors` then asserts"
-)
 
 
 def equal_frames(first, second):
@@ -241,9 +238,7 @@ def test_one_kind_of_features_is_enough(name, kind, build, train, features, tabl
 
 
 @pytest.mark.parametrize("kind", ["dense_features", "sparse_features", "sequence_features"])
-def test_one_kind_of_features_is_enough_for_grad_norm(name, kind, build, train, features, request):
-    if name == "esmm" and kind == "dense_features":
-        request.applymarker(pytest.mark.xfail(strict=True, raises=AssertionError, reason=DENSE_ONLY_GRAD_NORM))
+def test_one_kind_of_features_is_enough_for_grad_norm(name, kind, build, train, features):
     compiled = {"loss_weights": "grad_norm", "objective": "entire_space"}
     _, history = train(model=build(name, **only(kind, features)), compiled=compiled)
     assert sum(history.epochs[0].weights.values()) == pytest.approx(2)
@@ -304,12 +299,11 @@ def test_prediction_is_independent_of_the_batch_around_a_row(name, train, table)
     np.testing.assert_allclose(few, whole[7:9], rtol=1e-5)
 
 
-def test_fitted_model_can_be_copied(name, train, table, request):
-    if name == "esmm":
-        reason = "bug: weighting/site.py keeps the output of the last step, which cannot be deep-copied"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=RuntimeError, reason=reason))
-    model, _ = train(name)
-    equal_frames(copy.deepcopy(model).predict(table, device="cpu"), model.predict(table, device="cpu"))
+@pytest.mark.parametrize("weighting", [None, "grad_norm"])
+def test_fitted_model_can_be_copied(name, weighting, train, table):
+    model, _ = train(name, compiled={"loss_weights": weighting, "objective": "entire_space"})
+    expected = model.predict(table, device="cpu")
+    equal_frames(copy.deepcopy(model).predict(table, device="cpu"), expected)
 
 
 def test_extra_dense_feature_that_is_constant_is_fine(name, build, train, table):

@@ -59,7 +59,6 @@ def test_sequences_that_are_all_empty_are_padding():
     assert packed_ids([[], []], SequenceFeature("h", 10, max_len=2)) == [[0, 0], [0, 0]]
 
 
-@pytest.mark.xfail(strict=True, reason="weakness: data/checks.list_parts refuses a column of type null")
 def test_sequences_that_are_all_missing_are_padding():
     assert packed_ids([None, None], SequenceFeature("h", 10, max_len=2)) == [[0, 0], [0, 0]]
 
@@ -112,7 +111,6 @@ def test_single_last_row_joins_the_batch_before(num_rows, batch_size, expected):
     assert batch_bounds(num_rows, batch_size) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="bug: data/packed.batch_bounds merges the last two rows also where batch_size=1")
 def test_batches_of_one_row_are_all_of_one_row():
     assert batch_bounds(4, 1) == [(0, 1), (1, 2), (2, 3), (3, 4)]
 

@@ -27,9 +27,9 @@ def test_dict_becomes_params(given, expected):
     [
         ({"dim": [4]}, ["key of `tower_params`", "`dim`", "Did you mean `dims`?"]),
         ({"activation": "relu"}, ["`tower_params`", "`dims`", "[64, 32]"]),
-        ({"dims": [4, 0]}, ["`tower_params.dims`", "positive", "[4, 0]"]),
-        ({"dims": [4.0]}, ["`tower_params.dims`", "[4.0]"]),
-        ({"dims": [True]}, ["`tower_params.dims`", "[True]"]),
+        ({"dims": [4, 0]}, ["`tower_params.dims`", "positive", "0"]),
+        ({"dims": [4.0]}, ["`tower_params.dims`", "4.0"]),
+        ({"dims": [True]}, ["`tower_params.dims`", "True"]),
         ({"dims": "64"}, ["`tower_params.dims`", "64"]),
         ({"dims": None}, ["`tower_params.dims`", "None"]),
         ({"dims": [4], "activation": "rleu"}, ["activation in `tower_params`", "Did you mean `relu`?"]),

@@ -82,10 +82,6 @@ def test_plateau_in_min_mode_follows_the_same_score():
     assert flat(run(rates, schedule, 4, 1, scores=[-0.6, -0.5, -0.55, -0.4])) == pytest.approx([1, 1, 1, 0.1])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="bug: optim/schedules: torch's relative threshold takes an equal negative score, as of logloss, for better",
-)
 def test_plateau_sees_that_a_negative_score_stands_still():
     rates = Rates()
     schedule = build_schedule(rates.optimizer, "ReduceLROnPlateau", {"patience": 0, "factor": 0.1}, "epoch", 0)
@@ -99,7 +95,6 @@ def test_plateau_without_a_score_waits():
     assert flat(run(rates, schedule, 3, 1)) == pytest.approx([1, 1, 1])
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="bug: optim/schedules steps ReduceLROnPlateau without a score")
 def test_plateau_cannot_advance_every_step(refused):
     rates = Rates()
     with refused("ReduceLROnPlateau", "epoch"):
@@ -132,9 +127,6 @@ def test_wrong_schedule_is_refused(spec, params, interval, warmup, words, refuse
         build_schedule(Rates().optimizer, spec, params, interval, warmup)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TypeError, reason="weakness: optim/schedules looks an unhashable value up in a dict"
-)
 def test_scheduler_as_a_dict_is_refused(refused):
     with refused("scheduler"):
         build_schedule(Rates().optimizer, {"name": "StepLR"}, None, "epoch", 0)

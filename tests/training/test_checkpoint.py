@@ -116,7 +116,6 @@ def test_other_format_is_refused(run, tmp_path, refused):
         run(checkpoint_dir=tmp_path, resume=True)
 
 
-@pytest.mark.xfail(strict=True, reason="bug: training/checkpoint does not compare what `compile` was given")
 @pytest.mark.parametrize(
     ("before", "after"),
     [

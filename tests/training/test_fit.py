@@ -2,13 +2,14 @@
 
 import copy
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from nextrec_like import Callback, InputWarning, Task
+from nextrec_like import Callback, InputWarning, MMoE, Task
 
 
 class Recorder(Callback):
@@ -114,7 +115,8 @@ def test_best_weights_are_restored_without_patience_too(train, other_table):
 
 def test_metric_that_cannot_be_computed_never_wins(train, other_table):
     one_class = {**other_table, "conversion": np.zeros(160), "click": np.zeros(160)}
-    _, history = train("mmoe", epochs=2, valid_data=one_class)
+    with pytest.warns(InputWarning, match="no epoch can be selected"):
+        _, history = train("mmoe", epochs=2, valid_data=one_class)
     assert [record.score for record in history.epochs] == [None, None]
     assert history.best_epoch is None
     assert "classes" in history.epochs[0].reasons["click"]["auc"]
@@ -126,9 +128,6 @@ def test_mean_is_over_the_tasks_that_have_the_metric(train, other_table):
     assert history.epochs[0].score == history.epochs[0].valid["click"]["auc"]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: with the default metrics a regression is scored by AUC, so never: no patience"
-)
 def test_early_stopping_works_for_a_regression_with_default_metrics(build, train, other_table):
     model = build("mmoe", target=[Task("price", kind="regression")])
     compiled = {"optimizer": "sgd", "optimizer_params": {"lr": 0.0}}
@@ -136,7 +135,6 @@ def test_early_stopping_works_for_a_regression_with_default_metrics(build, train
     assert len(history.epochs) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="weakness: patience does nothing, silently, if no epoch ever has a score")
 def test_patience_without_any_score_is_said(train, other_table):
     with pytest.warns(InputWarning, match="patience"):
         train(
@@ -230,6 +228,7 @@ def test_history_is_saved_as_json_lines(train, other_table, tmp_path):
 # --- labels that teach nothing ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Task `conversion` is NaN")
 @pytest.mark.parametrize("weighting", [None, [1.0, 2.0], "grad_norm"])
 def test_task_without_labels_is_a_warning_and_leaves_the_other_alone(weighting, train, table):
     nothing = {**table, "conversion": np.full(240, np.nan)}
@@ -259,12 +258,62 @@ def test_divergence_is_an_error_that_names_the_task(train, table, refused):
         train("mmoe", compiled={"optimizer": "sgd", "optimizer_params": {"lr": 1e30}}, epochs=5)
 
 
-def test_failed_first_fit_may_be_repeated_from_the_seed(build, train, table, request):
-    reason = "bug: training/estimator.fit sets `is_fitted` before it trains, so that a failed first fit is never redone"
-    request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_failed_first_fit_may_be_repeated_from_the_seed(build, train):
     model = build("single_task")
     with pytest.raises(ValueError, match="share none"):
         train(model=model, compiled={"loss_weights": "grad_norm"}, seed=1)
     train(model=model, seed=2)
     fresh, _ = train("single_task", seed=2)
     assert same(model.state_dict(), fresh.state_dict())
+
+
+# --- initial weights --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(
+    strict=True, reason="weakness: one changed parameter takes all others out of the seed (estimator.fit)"
+)
+def test_other_weights_follow_the_seed_where_some_were_set(build, train):
+    states = []
+    for global_seed in range(2):
+        torch.manual_seed(global_seed)
+        model = build("mmoe")
+        torch.nn.init.constant_(model.towers["click"].logit.bias, -3.0)
+        train(model=model, seed=1)
+        states.append(model.state_dict())
+    assert same(*states)
+
+
+class Pretrained(MMoE):
+    """A model of the user's own that sets weights where it is built."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        torch.nn.init.constant_(self.embedding.tables[0].weight, 0.5)
+
+
+@pytest.mark.xfail(strict=True, reason="weakness: fit draws anew what a model's own __init__ has set (EstimatorMeta)")
+def test_weights_set_in_the_constructor_survive(features, funnel, train):
+    model = Pretrained(**features, target=funnel, num_experts=2)
+    train(model=model, compiled={"optimizer": "sgd", "optimizer_params": {"lr": 0.0}})
+    assert (model.embedding.tables[0].weight == 0.5).all()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="weakness: training/randomness.fingerprint is a sum, blind to the order of values"
+)
+def test_permuted_weights_are_changed_weights(build, train):
+    model = build("mmoe")
+    weight = model.embedding.tables[0].weight
+    weight.data.copy_(weight.data.flip(0).clone())
+    before = weight.detach().clone()
+    train(model=model, compiled={"optimizer": "sgd", "optimizer_params": {"lr": 0.0}})
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.xfail(strict=True, reason="weakness: estimator.fit calls a model fitted only if a weight moved")
+def test_fit_that_moved_nothing_is_a_fit(train, table):
+    model, _ = train("mmoe", compiled={"optimizer": "sgd", "optimizer_params": {"lr": 0.0}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(table, device="cpu")

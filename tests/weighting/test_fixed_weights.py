@@ -42,7 +42,6 @@ def test_tasks_may_be_called_method():
     assert weights_of({"method": 2, "other": 3}, ["method", "other"]) == [2, 3]
 
 
-@pytest.mark.xfail(strict=True, reason="bug: weighting/numbers refuses numpy and torch numbers")
 @pytest.mark.parametrize(
     "spec", [np.array([0.25, 0.75]), [np.float32(0.25), np.int64(1)], torch.tensor([0.25, 0.75])], ids=type
 )
