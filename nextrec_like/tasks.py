@@ -1,7 +1,7 @@
 """What the label columns of a table mean."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -141,8 +141,8 @@ def build_tasks(target: Sequence[str | Task] | str | Task, task: Sequence[str] |
     Raises:
         InputError: If the two lists differ in length, or a name is given for a `Task` object.
     """
-    for parameter, value in {"target": target, "task": task}.items():
-        if value is not None and not isinstance(value, (str, Task, Sequence)):
+    for parameter, value in {"target": target, "task": task if task is not None else ()}.items():
+        if not isinstance(value, (Iterable, Task)) or isinstance(value, Mapping):
             raise InputError(f"`{parameter}` should be a list. Received {value!r}.")
     targets = [target] if isinstance(target, (str, Task)) else list(target)
     words = [task] if isinstance(task, str) else list(task) if task is not None else [None] * len(targets)

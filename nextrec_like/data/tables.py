@@ -150,6 +150,7 @@ def _array(name: str, values: object) -> pa.Array | pa.ChunkedArray:
     try:
         if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray | list | tuple):
             return pa.array(values, from_pandas=True)
+        values = values.detach().cpu() if hasattr(values, "detach") else values  # a torch tensor
         return _from_numpy(name, np.asarray(values))
     except InputError:
         raise

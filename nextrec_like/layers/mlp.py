@@ -48,7 +48,7 @@ class MLPParams:
             check_keys(f"key of `{parameter}`", params, [field.name for field in fields(cls)])
             if "dims" not in params:
                 raise InputError(f"`{parameter}` needs the key `dims`, a list of layer widths such as [64, 32].")
-            dims = params["dims"]
+            dims = params["dims"].tolist() if hasattr(params["dims"], "tolist") else params["dims"]
             listed = tuple(dims) if isinstance(dims, (list, tuple)) else (dims,)
             params = cls(**{**params, "dims": listed})  # type: ignore[arg-type]
         if not isinstance(params, MLPParams):

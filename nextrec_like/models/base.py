@@ -7,6 +7,7 @@ from torch import nn
 
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
+from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, SequenceFeature, SparseFeature
 from nextrec_like.layers import EmbeddingTable
 from nextrec_like.tasks import Task, TaskSet, build_tasks
@@ -47,6 +48,8 @@ class Model(Estimator):
         self.features = FeatureSet(dense_features, sparse_features, sequence_features)
         self.tasks: TaskSet = build_tasks(target, task)
         self.tasks.check_features(self.features.names)
+        if processor is not None and not isinstance(processor, DataProcessor):
+            raise InputError(f"`processor` should be a DataProcessor. Received {processor!r}.")
         self.processor = processor
         self.hyperparameters: dict[str, object] = {}
 

@@ -110,9 +110,13 @@ class Huber(Loss):
 
 
 def _checked_class_weight(class_weight: Sequence[float]) -> list[float]:
-    values = [number_in("Each of `class_weight`", value) for value in class_weight]
+    listed = class_weight.tolist() if hasattr(class_weight, "tolist") else class_weight
+    values = (
+        [number_in("Each of `class_weight`", value) for value in listed] if isinstance(listed, (list, tuple)) else []
+    )
     if len(values) != 2 or not any(values):
         raise InputError(
-            f"`class_weight` should be two numbers, for the classes 0 and 1, not both 0. Received {class_weight!r}."
+            f"`class_weight` should be a list of two numbers, for the classes 0 and 1, not both 0. "
+            f"Received {class_weight!r}."
         )
     return values

@@ -37,6 +37,8 @@ def build_optimizer(
         return _checked_instance(spec, params, parameters)
     if not isinstance(spec, str):
         raise InputError(f"`optimizer` should be a name or a torch optimizer. Received {spec!r}.")
+    if params is not None and not isinstance(params, Mapping):
+        raise InputError(f"`optimizer_params` should be a dict such as {{'lr': 1e-3}}. Received {params!r}.")
     if spec.lower() not in OPTIMIZERS:
         raise unknown("optimizer", spec, OPTIMIZERS)
     kind = OPTIMIZERS[spec.lower()]
@@ -65,6 +67,8 @@ def _checked_instance(
 ) -> Optimizer:
     if params:
         raise InputError("`optimizer_params` are given beside an optimizer instance; set them on the instance.")
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise InputError("`optimizer` is LBFGS, which needs the loss several times a step; use a first-order method.")
     own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     if not own <= {id(parameter) for parameter in parameters}:
         raise InputError("`optimizer` holds parameters that are not this model's; make it with `model.parameters()`.")

@@ -11,7 +11,7 @@ import pyarrow as pa
 from nextrec_like.data.processor import DataProcessor, is_encoded
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.tables import column, read_table
-from nextrec_like.errors import InputError, InputWarning, positive_int
+from nextrec_like.errors import InputError, InputWarning, number_in, positive_int
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled
@@ -47,8 +47,7 @@ def with_split(train: Data, valid_data: Data | None, valid_split: float | None, 
         return train, valid_data
     if valid_data is not None:
         raise InputError("Both `valid_data` and `valid_split` are given; choose one.")
-    if not isinstance(valid_split, (int, float)) or not 0 < valid_split < 1:
-        raise InputError(f"`valid_split` should lie strictly between 0 and 1. Received {valid_split!r}.")
+    valid_split = number_in("`valid_split`", valid_split, 0, 1, above_low=True)
     first, second = split_random(read_table(train), (1 - valid_split, valid_split), seed=seed)
     return first, second
 

@@ -57,7 +57,6 @@ def compile_parts(
         "optimizer": optimizer,
         "optimizer_params": optimizer_params,
         "loss": loss,
-        "loss_weights": loss_weights,
         "scheduler": scheduler,
         "scheduler_params": scheduler_params,
         "scheduler_interval": scheduler_interval,
@@ -79,14 +78,23 @@ def compile_parts(
         balancer=Balancer(weighting, site),
         parameters=list(parameters),
         clip_norm=clip_norm,
-        arguments=plain(arguments),
+        arguments={**plain(arguments), "weighting": _identity(weighting)},
     )
+
+
+def _identity(weighting: Weighting) -> dict[str, Any]:
+    """Class, options and initial state of a weighting, JSON-ready."""
+    options = {name: value for name, value in vars(weighting).items() if isinstance(value, (str, int, float))}
+    state = {name: value.tolist() for name, value in weighting.state_dict().items()}
+    return {"class": type(weighting).__name__, **options, **state}
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
     """The value as JSON can hold it; of any other object only the name of its class."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value if value is None or isinstance(value, (str, bool, int, float)) else type(value).__name__

@@ -66,7 +66,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
 
     def __init__(self) -> None:
         super().__init__()
-        self._constructed: list[int] = []
+        self._constructed: dict[str, int] = {}
         self._parts: Compiled | None = None
         self._objective: Objective | None = None
         self.is_fitted = False
@@ -171,7 +171,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
     ) -> History:
         """Trains the model.
 
-        The first call draws the initial weights from the seed, unless they were changed after construction; a
+        The first call draws the initial weights from the seed, except those changed after construction; a
         later call goes on from where the last one ended.
 
         Args:
@@ -220,8 +220,8 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             checkpoint.arguments |= {"rows": len(packed), **describe(self), **parts.arguments}
             callbacks = [*callbacks, checkpoint]
         with seeded(seed, target):
-            if not self.is_fitted and fingerprint(self) == self._constructed:
-                initialize(self)
+            if not self.is_fitted:
+                initialize(self, self._constructed)
                 self._constructed = fingerprint(self)
             self.to(target)
             move_state(parts.optimizer)
@@ -247,9 +247,12 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             if checkpoint is not None and resume:
                 checkpoint.restore(trainer)
             try:
-                return trainer.fit()
-            finally:
+                history = trainer.fit()
+            except BaseException:
                 self.is_fitted = self.is_fitted or fingerprint(self) != self._constructed
+                raise
+            self.is_fitted = True
+            return history
 
     def evaluate(
         self,

@@ -24,7 +24,7 @@ class GradNorm(Weighting):
     Adam and sum to T. As ``n_k`` is free of ``w``, that gradient is ``n_k sign(G_k - target_k)``: no double
     backward. Deviations: the target is divided by ``mean_j r_j^alpha``, so that it can be reached by all tasks at
     once for every alpha; ``L_k(0)`` is an average over the first steps, during which the weights stay as they are;
-    no weight falls below `MIN_WEIGHT`.
+    weights are held above `MIN_WEIGHT` before they are scaled to their sum.
 
     Args:
         alpha: Strength of the pull towards tasks that are behind; 0 makes all gradient norms equal.

@@ -71,9 +71,14 @@ class Site:
         return self._found
 
     def _record(self, module: nn.Module, inputs: object, output: Tensor) -> None:
-        self._output = output
+        self._output = output if module.training and output.requires_grad else None
 
     def _check(self, losses: Sequence[Tensor], site: Sequence[Tensor]) -> None:
+        if len(self._task_names) < 2:
+            raise InputError(
+                f"This weighting balances tasks, but the model has only the task {self._task_names[0]}; use equal or "
+                f"fixed weights."
+            )
         if sum(any(reached) for reached in reach(losses, site)) < 2:
             raise InputError(
                 f"This weighting compares gradients on parameters that tasks share, but the tasks "

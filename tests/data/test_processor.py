@@ -78,7 +78,7 @@ def test_features_have_the_fitted_sizes(processor):
             SparseFeature("käse", vocab_size=16),
         ],
         "sequence_features": [
-            SequenceFeature("../history", 5, 8, "item", max_len=2, pooling="target_attention"),
+            SequenceFeature("../history", 5, 2, 8, "item", pooling="target_attention"),
             SequenceFeature("tags", 4),
         ],
     }

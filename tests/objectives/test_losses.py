@@ -64,9 +64,6 @@ def test_wrong_option_is_refused(make, words, refused):
         make()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="bug: objectives/losses._checked_class_weight iterates over anything, dict keys too"
-)
 @pytest.mark.parametrize("given", [3, {0: 1.0, 1: 10.0}, {1.0, 10.0}], ids=["number", "dict", "set"])
 def test_class_weight_that_is_no_list_is_refused(given, refused):
     with refused("`class_weight`", "two"):

@@ -136,13 +136,11 @@ def test_single_feature_in_place_of_a_list_is_refused(build, refused):
         build("mmoe", dense_features=DenseFeature("age"))
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="bug: tasks.build_tasks lets `target=None` through to list()")
 def test_missing_target_is_refused(build, refused):
     with refused("`target`"):
         build("mmoe", target=None)
 
 
-@pytest.mark.xfail(strict=True, reason="weakness: tasks.build_tasks refuses what lists columns but is no Sequence")
 @pytest.mark.parametrize("kind", [pd.Index, np.array])
 def test_columns_of_a_frame_are_targets(kind, build):
     assert build("mmoe", target=kind(["click", "like"])).task_names == ["click", "like"]

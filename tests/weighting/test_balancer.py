@@ -81,7 +81,7 @@ def test_tasks_that_share_nothing_are_refused_by_name(declared, refused):
 
 
 def test_one_task_has_nothing_to_balance(train, build, refused):
-    with refused("click", "share none"):
+    with refused("click", "only the task click"):
         train(model=build(target="click"), compiled={"loss_weights": "grad_norm"})
 
 
