@@ -1,7 +1,8 @@
 """The contract of a model: features in, one logit per task out."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from torch import nn
 
@@ -9,9 +10,15 @@ from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, SequenceFeature, SparseFeature
-from nextrec_like.layers import EmbeddingTable
+from nextrec_like.layers import EmbeddingTable, MLPParams
 from nextrec_like.tasks import Task, TaskSet, build_tasks
 from nextrec_like.training.estimator import Estimator
+
+Target: TypeAlias = Sequence[str | Task] | str | Task
+"""Label columns, or `Task` objects."""
+
+LayerParams: TypeAlias = MLPParams | Mapping[str, object]
+"""Shape of an MLP: ``{"dims": [64, 32], "activation": "relu", "dropout": 0.1, "norm": "batch"}``."""
 
 
 class Model(Estimator):
@@ -40,7 +47,7 @@ class Model(Estimator):
         sparse_features: Sequence[SparseFeature] | None,
         sequence_features: Sequence[SequenceFeature] | None,
         *,
-        target: Sequence[str | Task] | str | Task,
+        target: Target,
         task: Sequence[str] | str | None,
         processor: DataProcessor | None,
     ) -> None:

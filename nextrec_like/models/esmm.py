@@ -1,13 +1,12 @@
 """ESMM: two towers on shared embeddings, trained in the entire space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import FeatureEmbedding, MLPParams, PerTask, Tower
-from nextrec_like.models.base import Model
-from nextrec_like.tasks import Task
+from nextrec_like.models.base import LayerParams, Model, Target
 
 
 class ESMM(Model):
@@ -35,10 +34,10 @@ class ESMM(Model):
         sparse_features: Sequence[SparseFeature] | None = None,
         sequence_features: Sequence[SequenceFeature] | None = None,
         *,
-        target: Sequence[str | Task] | str | Task,
+        target: Target,
         task: Sequence[str] | str | None = None,
-        ctr_params: MLPParams | Mapping[str, object] = MLPParams((256, 128, 64)),
-        cvr_params: MLPParams | Mapping[str, object] = MLPParams((256, 128, 64)),
+        ctr_params: LayerParams = MLPParams((256, 128, 64)),
+        cvr_params: LayerParams = MLPParams((256, 128, 64)),
         processor: DataProcessor | None = None,
     ) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
 """MMoE: shared experts, one gate and one tower per task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -9,8 +9,7 @@ from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
-from nextrec_like.models.base import Model
-from nextrec_like.tasks import Task
+from nextrec_like.models.base import LayerParams, Model, Target
 
 
 class MMoE(Model):
@@ -37,11 +36,11 @@ class MMoE(Model):
         sparse_features: Sequence[SparseFeature] | None = None,
         sequence_features: Sequence[SequenceFeature] | None = None,
         *,
-        target: Sequence[str | Task] | str | Task,
+        target: Target,
         task: Sequence[str] | str | None = None,
         num_experts: int = 8,
-        expert_params: MLPParams | Mapping[str, object] = MLPParams((256, 128)),
-        tower_params: MLPParams | Mapping[str, object] = MLPParams((64,)),
+        expert_params: LayerParams = MLPParams((256, 128)),
+        tower_params: LayerParams = MLPParams((64,)),
         processor: DataProcessor | None = None,
     ) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
 """PLE: shared experts beside each task's own, in several levels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,7 @@ from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
-from nextrec_like.models.base import Model
-from nextrec_like.tasks import Task
+from nextrec_like.models.base import LayerParams, Model, Target
 
 
 class ExtractionLevel(nn.Module):
@@ -83,13 +82,13 @@ class PLE(Model):
         sparse_features: Sequence[SparseFeature] | None = None,
         sequence_features: Sequence[SequenceFeature] | None = None,
         *,
-        target: Sequence[str | Task] | str | Task,
+        target: Target,
         task: Sequence[str] | str | None = None,
         num_levels: int = 2,
         num_shared_experts: int = 4,
         num_task_experts: int = 2,
-        expert_params: MLPParams | Mapping[str, object] = MLPParams((128,)),
-        tower_params: MLPParams | Mapping[str, object] = MLPParams((64,)),
+        expert_params: LayerParams = MLPParams((128,)),
+        tower_params: LayerParams = MLPParams((64,)),
         processor: DataProcessor | None = None,
     ) -> None:
         super().__init__(

@@ -1,6 +1,6 @@
 """SingleTask: one independent network per task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -8,8 +8,7 @@ from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import FeatureEmbedding, MLPParams, PerTask, Tower
-from nextrec_like.models.base import Model
-from nextrec_like.tasks import Task
+from nextrec_like.models.base import LayerParams, Model, Target
 
 
 class SingleTask(Model):
@@ -31,9 +30,9 @@ class SingleTask(Model):
         sparse_features: Sequence[SparseFeature] | None = None,
         sequence_features: Sequence[SequenceFeature] | None = None,
         *,
-        target: Sequence[str | Task] | str | Task,
+        target: Target,
         task: Sequence[str] | str | None = None,
-        tower_params: MLPParams | Mapping[str, object] = MLPParams((256, 128, 64)),
+        tower_params: LayerParams = MLPParams((256, 128, 64)),
         processor: DataProcessor | None = None,
     ) -> None:
         super().__init__(

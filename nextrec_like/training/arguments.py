@@ -1,20 +1,23 @@
 """Checks and small conversions of what `fit` and `evaluate` are given."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from torch import nn
 
+from nextrec_like.data.checks import warn_of_labels
+from nextrec_like.data.packed import PackedData
 from nextrec_like.data.processor import DataProcessor, is_encoded
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.tables import column, read_table
-from nextrec_like.errors import InputError, InputWarning, number_in, positive_int
-from nextrec_like.training.callbacks import Callback
+from nextrec_like.errors import InputError, InputWarning, number_in
+from nextrec_like.tasks import TaskSet
 from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled
+from nextrec_like.training.settings import Settings
 
 Data = Any
 """A DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, or list of files."""
@@ -52,31 +55,29 @@ def with_split(train: Data, valid_data: Data | None, valid_split: float | None, 
     return first, second
 
 
-def checked_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
-    """The callbacks as a list; raises if one is not a `Callback`."""
-    listed = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-    wrong = [callback for callback in listed if not isinstance(callback, Callback)]
-    if wrong or not isinstance(callbacks, Sequence):
-        raise InputError(f"`callbacks` should be a list of Callback objects. Received {callbacks!r}.")
-    return listed
-
-
-def checkpoint_in(folder: str | Path | None, resume: bool, arguments: dict[str, Any]) -> Checkpoint | None:
+def checkpoint_in(folder: str | Path | None, resume: bool) -> Checkpoint | None:
     """The checkpoints in a folder, which a training that does not resume must not have used before."""
     if folder is None:
         if resume:
             raise InputError("`resume` needs the `checkpoint_dir` of the training to go on with.")
         return None
-    checkpoint = Checkpoint(folder, arguments)
+    checkpoint = Checkpoint(folder)
     if not resume:
         checkpoint.check_unused()
     return checkpoint
 
 
-def check_patience(patience: int | None, has_valid: bool, parts: Compiled) -> None:
-    """Raises if patience is no positive integer, or there is nothing to be patient about."""
-    if patience is not None:
-        positive_int("`patience`", patience)
-    if not has_valid and (patience is not None or parts.schedule.needs_score):
-        what = "`patience`" if patience is not None else "ReduceLROnPlateau"
+def check_validation(settings: Settings, parts: Compiled, has_valid: bool) -> None:
+    """Raises if something follows the validation score and there are no validation rows."""
+    if not has_valid and (settings.patience is not None or parts.schedule.needs_score):
+        what = "`patience`" if settings.patience is not None else "ReduceLROnPlateau"
         raise InputError(f"{what} needs validation data; pass `valid_data` or `valid_split`.")
+
+
+def check_training_rows(model: nn.Module, rows: PackedData, settings: Settings, tasks: TaskSet) -> None:
+    """Warns of tasks that cannot learn from the rows; raises if batch normalisation would see a single row."""
+    assert rows.rows.labels is not None
+    warn_of_labels(rows.rows.labels.numpy(), tasks)
+    has_norm = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
+    if has_norm and min(len(rows), settings.batch_size) == 1:
+        raise InputError("Batch normalisation cannot train on one row; raise `batch_size`, or use layer norm.")

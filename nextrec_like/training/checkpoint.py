@@ -31,12 +31,29 @@ class Checkpoint(Callback):
 
     Args:
         folder: Where to keep the newest checkpoint.
-        arguments: What must be the same when the training goes on, such as seed and batch size.
     """
 
-    def __init__(self, folder: str | Path, arguments: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.arguments = arguments
+        self.arguments: dict[str, Any] = {}
+
+    def attach(self, trainer: "Trainer", model: dict[str, Any]) -> None:
+        """Joins a training, and notes what must be the same when it goes on.
+
+        Args:
+            trainer: The training.
+            model: Description of the model.
+        """
+        settings = trainer.settings
+        self.arguments = {
+            "seed": settings.seed,
+            "batch_size": settings.batch_size,
+            "shuffle": settings.shuffle,
+            "rows": len(trainer.train_data),
+            **model,
+            **trainer.parts.arguments,
+        }
+        trainer.callbacks.append(self)
 
     def newest(self) -> Path | None:
         """The newest checkpoint, if there is any."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -11,7 +12,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from nextrec_like.errors import number_in
 from nextrec_like.objectives import LOSSES, OBJECTIVES, Objective, build_losses, build_objective
 from nextrec_like.objectives.build import LossSpec
-from nextrec_like.optim import Schedule, build_optimizer, build_schedule
+from nextrec_like.optim import Schedule, build_optimizer, build_schedule, move_state
 from nextrec_like.tasks import TaskSet
 from nextrec_like.weighting import WEIGHTINGS, Balancer, Weighting, WeightingSpec, build_weighting
 from nextrec_like.weighting.site import Site
@@ -30,6 +31,11 @@ class Compiled:
     parameters: list[nn.Parameter]
     clip_norm: float | None
     arguments: dict[str, object]
+
+    def to(self, device: torch.device) -> None:
+        """Moves all state to a device, after the parameters are there."""
+        self.weighting.to(device)
+        move_state(self.optimizer)
 
 
 def compile_parts(

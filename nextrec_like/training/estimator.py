@@ -13,33 +13,33 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.tables import read_table
-from nextrec_like.errors import InputError, InputWarning, checked_seed, number_in, positive_int
+from nextrec_like.errors import InputError, InputWarning
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.objectives.build import LossSpec
-from nextrec_like.optim import move_state
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.arguments import (
     Data,
-    check_patience,
-    checked_callbacks,
+    check_training_rows,
+    check_validation,
     checkpoint_in,
     group_of,
     with_split,
 )
 from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled, compile_parts
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
 from nextrec_like.training.history import History
-from nextrec_like.training.monitor import Monitor, MonitorSpec
+from nextrec_like.training.monitor import MonitorSpec
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
 from nextrec_like.training.saving import describe, save_model
+from nextrec_like.training.settings import Settings
 from nextrec_like.training.summary import model_summary
 from nextrec_like.training.trainer import Trainer
 from nextrec_like.weighting import WeightingSpec
@@ -203,56 +203,32 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             InputError: For data or arguments that break a rule.
         """
         parts = self._compiled()
-        epochs, batch_size = positive_int("`epochs`", epochs), positive_int("`batch_size`", batch_size)
-        metrics, seed = check_metrics(metrics), checked_seed(seed)
-        selection = Monitor.of(monitor, metrics, self.tasks)
-        callbacks = checked_callbacks(callbacks)
-        min_delta = number_in("`min_delta`", min_delta)
-        checkpoint = checkpoint_in(checkpoint_dir, resume, {"seed": seed, "batch_size": batch_size, "shuffle": shuffle})
-        check_patience(patience, valid_data is not None or valid_split is not None, parts)
+        settings = Settings.check(
+            self.tasks,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            metrics=metrics,
+            monitor=monitor,
+            patience=patience,
+            min_delta=min_delta,
+            restore_best=restore_best,
+            seed=seed,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+        checkpoint = checkpoint_in(checkpoint_dir, resume)
+        train, valid_data = with_split(train, valid_data, valid_split, settings.seed)
+        check_validation(settings, parts, valid_data is not None)
         target = resolve_device(device)
-        train, valid_data = with_split(train, valid_data, valid_split, seed)
-        packed = self._pack(train, labels=True).on(target)
-        self._check_normalisation(min(len(packed), batch_size))
-        warn_of_labels(packed.rows.labels.cpu().numpy(), self.tasks)  # type: ignore[union-attr]
-        valid = None if valid_data is None else self._pack(valid_data, labels=True, metrics=metrics, group_id=group_id)
+        packed, valid = self._pack(train, labels=True), None
+        check_training_rows(self, packed, settings, self.tasks)
+        if valid_data is not None:
+            valid = self._pack(valid_data, labels=True, metrics=settings.metrics, group_id=group_id).on(target)
+        trainer = Trainer(self, parts, self.tasks, settings, train=packed.on(target), valid=valid, device=target)
         if checkpoint is not None:
-            checkpoint.arguments |= {"rows": len(packed), **describe(self), **parts.arguments}
-            callbacks = [*callbacks, checkpoint]
-        with seeded(seed, target):
-            if not self.is_fitted:
-                initialize(self, self._constructed)
-                self._constructed = fingerprint(self)
-            self.to(target)
-            move_state(parts.optimizer)
-            parts.weighting.to(target)
-            trainer = Trainer(
-                self,
-                parts,
-                self.tasks,
-                train=packed,
-                valid=None if valid is None else valid.on(target),
-                device=target,
-                epochs=epochs,
-                batch_size=batch_size,
-                generator=torch.Generator().manual_seed(seed) if shuffle else None,
-                metrics=metrics,
-                monitor=selection,
-                patience=patience,
-                min_delta=min_delta,
-                restore_best=restore_best,
-                callbacks=callbacks,
-                verbose=verbose,
-            )
-            if checkpoint is not None and resume:
-                checkpoint.restore(trainer)
-            try:
-                history = trainer.fit()
-            except BaseException:
-                self.is_fitted = self.is_fitted or fingerprint(self) != self._constructed
-                raise
-            self.is_fitted = True
-            return history
+            checkpoint.attach(trainer, describe(self))
+        return self._run(trainer, checkpoint if resume else None)
 
     def evaluate(
         self,
@@ -321,11 +297,22 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
         return self._parts
 
-    def _check_normalisation(self, fewest_rows: int) -> None:
-        if fewest_rows == 1 and any(isinstance(module, nn.BatchNorm1d) for module in self.modules()):
-            raise InputError(
-                "Batch normalisation cannot train on a batch of one row; raise `batch_size` or use layer norm."
-            )
+    def _run(self, trainer: Trainer, resume_from: Checkpoint | None) -> History:
+        with seeded(trainer.settings.seed, trainer.device):
+            if not self.is_fitted:
+                initialize(self, self._constructed)
+                self._constructed = fingerprint(self)
+            self.to(trainer.device)
+            trainer.parts.to(trainer.device)
+            if resume_from is not None:
+                resume_from.restore(trainer)
+            try:
+                history = trainer.fit()
+            except BaseException:
+                self.is_fitted = self.is_fitted or fingerprint(self) != self._constructed
+                raise
+        self.is_fitted = True
+        return history
 
     def _predict(self, data: PackedData, device: str | torch.device) -> dict[str, np.ndarray]:
         if not self.is_fitted:

@@ -13,12 +13,11 @@ from nextrec_like.data.packed import PackedData
 from nextrec_like.errors import InputError, InputWarning
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
 from nextrec_like.training.history import EpochRecord, History
-from nextrec_like.training.monitor import Monitor
 from nextrec_like.training.progress import Progress
+from nextrec_like.training.settings import Settings
 
 
 class Trainer:
@@ -28,19 +27,10 @@ class Trainer:
         model: Gives one logit per task.
         parts: Optimizer, objective, weighting.
         tasks: The tasks.
+        settings: The course of the training.
         train: Training rows.
         valid: Validation rows, if any.
         device: Where the model is.
-        epochs: Number of passes over the training rows.
-        batch_size: Rows of a step.
-        generator: Draws the order of the rows; None keeps their order.
-        metrics: Validation metrics.
-        monitor: How validation metrics become one score.
-        patience: Epochs without a better score after which training stops; None never stops.
-        min_delta: Smallest gain that counts as better.
-        restore_best: Whether to end with the weights of the best epoch.
-        callbacks: Called at each step and epoch.
-        verbose: 0 is silent.
     """
 
     def __init__(
@@ -48,28 +38,17 @@ class Trainer:
         model: nn.Module,
         parts: Compiled,
         tasks: TaskSet,
+        settings: Settings,
         *,
         train: PackedData,
         valid: PackedData | None,
         device: torch.device,
-        epochs: int,
-        batch_size: int,
-        generator: torch.Generator | None,
-        metrics: Sequence[str],
-        monitor: Monitor,
-        patience: int | None,
-        min_delta: float,
-        restore_best: bool,
-        callbacks: Sequence[Callback],
-        verbose: int,
     ) -> None:
-        self.model, self.parts, self.tasks = model, parts, tasks
+        self.model, self.parts, self.tasks, self.settings = model, parts, tasks, settings
         self.train_data, self.valid_data, self.device = train, valid, device
-        self.epochs, self.batch_size, self.generator = epochs, batch_size, generator
-        self.metrics, self.monitor = metrics, monitor
-        self.patience, self.min_delta, self.restore_best = patience, min_delta, restore_best
-        self.callbacks = callbacks
-        self.progress = Progress(epochs, len(train), verbose)
+        self.generator = torch.Generator().manual_seed(settings.seed) if settings.shuffle else None
+        self.callbacks = list(settings.callbacks)
+        self.progress = Progress(settings.epochs, len(train), settings.verbose)
         self.history = History()
         self.best_score: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
@@ -87,7 +66,7 @@ class Trainer:
         """
         self._call("on_fit_start")
         try:
-            while len(self.history.epochs) < self.epochs and not self.should_stop:
+            while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
                 self._run_epoch(len(self.history.epochs) + 1)
         finally:
             self.progress.close()
@@ -112,7 +91,7 @@ class Trainer:
         self.model.train()
         start = time.perf_counter()
         totals = EpochTotals(len(self.tasks), self.device)
-        for batch in self.train_data.batches(self.batch_size, self.device, self.generator):
+        for batch in self.train_data.batches(self.settings.batch_size, self.device, self.generator):
             totals.add(*self.step(batch))
             shown = totals.mean_total_loss() if self.progress.wants_loss() else None
             self.progress.advance(len(batch), shown)
@@ -126,7 +105,7 @@ class Trainer:
         self, epoch: int, losses: dict[str, float | None], weights: dict[str, float], seconds: float
     ) -> None:
         valid = self._validate()
-        score = self.monitor.score(valid) if valid else None
+        score = self.settings.monitor.score(valid) if valid else None
         if valid and score is None and epoch == 1:
             self._warn_without_score()
         record = EpochRecord(
@@ -152,22 +131,28 @@ class Trainer:
         predictions = predict_packed(self.model, self.parts.objective, self.valid_data, self.device)
         labels = self.valid_data.rows.labels
         assert labels is not None
-        return evaluate_predictions(self.tasks, predictions, labels.cpu().numpy(), self.metrics, self.valid_data.group)
+        return evaluate_predictions(
+            self.tasks, predictions, labels.cpu().numpy(), self.settings.metrics, self.valid_data.group
+        )
 
     def _select(self, record: EpochRecord) -> None:
         """Keeps the weights of the best epoch; without a score no epoch can be best."""
-        if record.score is not None and (self.best_score is None or record.score > self.best_score + self.min_delta):
+        if record.score is not None and (
+            self.best_score is None or record.score > self.best_score + self.settings.min_delta
+        ):
             self.best_score, self.history.best_epoch = record.score, record.epoch
-            if self.restore_best:
+            if self.settings.restore_best:
                 self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-        best = self.history.best_epoch
-        if self.patience is not None and best is not None and record.epoch - best >= self.patience:
+        best_epoch, patience = self.history.best_epoch, self.settings.patience
+        if patience is not None and best_epoch is not None and record.epoch - best_epoch >= patience:
             self.history.stopped_early = True
             self.stop()
 
     def _warn_without_score(self) -> None:
-        effect = "`patience` has no effect and no epoch is" if self.patience is not None else "no epoch can be"
-        message = f"The {self.monitor} is not defined on the validation rows, so {effect} selected as the best."
+        effect = "`patience` has no effect and no epoch is" if self.settings.patience is not None else "no epoch can be"
+        message = (
+            f"The {self.settings.monitor} is not defined on the validation rows, so {effect} selected as the best."
+        )
         warnings.warn(message, InputWarning, stacklevel=2)
 
     def _restore_best(self) -> None:
@@ -175,7 +160,9 @@ class Trainer:
         if self.best_weights is None or best == len(self.history.epochs):
             return
         self.model.load_state_dict(self.best_weights)
-        self.progress.write(f"restored the weights of epoch {best} (best {self.monitor}: {self.best_score:.5f})")
+        self.progress.write(
+            f"restored the weights of epoch {best} (best {self.settings.monitor}: {self.best_score:.5f})"
+        )
 
     def _check_finite(self, losses: dict[str, float | None]) -> None:
         for task, loss in losses.items():

@@ -1,0 +1,72 @@
+"""What `fit` is told about the course of a training, checked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nextrec_like.errors import InputError, checked_seed, number_in, positive_int
+from nextrec_like.metrics import check_metrics
+from nextrec_like.tasks import TaskSet
+from nextrec_like.training.callbacks import Callback
+from nextrec_like.training.monitor import Monitor, MonitorSpec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The course of a training; see `Estimator.fit` for each. `check` builds it from what the user gave."""
+
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    metrics: tuple[str, ...]
+    monitor: Monitor
+    patience: int | None
+    min_delta: float
+    restore_best: bool
+    seed: int
+    callbacks: tuple[Callback, ...]
+    verbose: int
+
+    @classmethod
+    def check(
+        cls,
+        tasks: TaskSet,
+        *,
+        epochs: int,
+        batch_size: int,
+        shuffle: bool,
+        metrics: str | Sequence[str],
+        monitor: MonitorSpec,
+        patience: int | None,
+        min_delta: float,
+        restore_best: bool,
+        seed: int,
+        callbacks: Sequence[Callback],
+        verbose: int,
+    ) -> "Settings":
+        """The settings.
+
+        Raises:
+            InputError: Names the argument that breaks a rule, its value and the rule.
+        """
+        names = check_metrics(metrics)
+        return cls(
+            epochs=positive_int("`epochs`", epochs),
+            batch_size=positive_int("`batch_size`", batch_size),
+            shuffle=bool(shuffle),
+            metrics=names,
+            monitor=Monitor.of(monitor, names, tasks),
+            patience=None if patience is None else positive_int("`patience`", patience),
+            min_delta=number_in("`min_delta`", min_delta),
+            restore_best=bool(restore_best),
+            seed=checked_seed(seed),
+            callbacks=_checked_callbacks(callbacks),
+            verbose=int(verbose),
+        )
+
+
+def _checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:
+    listed = tuple(callbacks) if isinstance(callbacks, Sequence) else (callbacks,)
+    wrong = [callback for callback in listed if not isinstance(callback, Callback)]
+    if wrong or not isinstance(callbacks, Sequence):
+        raise InputError(f"`callbacks` should be a list of Callback objects. Received {callbacks!r}.")
+    return listed
