@@ -16,6 +16,7 @@ from nextrec_like.config import load_config, read_data
 from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
+from nextrec_like.models import Model
 from nextrec_like.runs import (
     Result,
     describe_results,
@@ -70,7 +71,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         config = open_run(arguments.model)
         metrics, group_id = metrics or config.training.metrics, group_id or config.training.group_id
     if arguments.data:
-        table = read_table(arguments.data)
+        table = _read(load_model(next(iter(models.values()))), arguments.data)
     elif None in models:
         raise InputError(f"`{arguments.model}` is a model folder, so it has no rows of its own; pass `--data PATH`.")
     else:
@@ -93,7 +94,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     """Writes the predictions of a model, one row per row."""
     output = _free_file(arguments.output, arguments.overwrite, list(WRITERS))
     model = load_model(_one_model(arguments.model, arguments.seed))
-    table = read_table(arguments.data)
+    table = _read(model, arguments.data)
     kept = read_table(table, arguments.keep) if arguments.keep else pa.table({})
     predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
     names = [f"{name}_label" if name in predictions.column_names else name for name in kept.column_names]
@@ -164,6 +165,11 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _read(model: Model, paths: Sequence[str]) -> pa.Table:
+    """Files as the model takes them: an id such as ``007`` in a CSV file stays text if it was text in training."""
+    return read_table(paths) if model.processor is None else model.processor.read(paths)
 
 
 def _test_rows(run: str) -> pa.Table:

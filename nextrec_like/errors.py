@@ -1,9 +1,14 @@
 """One error class for everything that a user can get wrong, and helpers to word it."""
 
-from collections.abc import Iterable
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from math import inf
 from numbers import Integral, Real
+
+PACKAGE = __name__.split(".")[0]
 
 
 class InputError(ValueError):
@@ -12,6 +17,23 @@ class InputError(ValueError):
 
 class InputWarning(UserWarning):
     """Something legal that is rarely meant, such as a task without a positive label."""
+
+
+def warn(message: str) -> None:
+    """Warns at the line of the user's code that called into the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == PACKAGE:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, InputWarning, stacklevel=level - 1)
+
+
+@contextmanager
+def within(place: str) -> Iterator[None]:
+    """Puts a place, such as ``In the validation data: ``, before the message of an `InputError`."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{place}{error}") from error
 
 
 def did_you_mean(name: object, options: Iterable[str]) -> str:
@@ -41,25 +63,29 @@ def check_keys(kind: str, keys: Iterable[str], allowed: Iterable[str]) -> None:
 
 
 def positive_int(what: str, value: object) -> int:
+    """`integer_in` from 1 on."""
+    return integer_in(what, value, 1)
+
+
+def checked_seed(seed: object) -> int:
+    """A seed as an int; raises if it is not a non-negative integer."""
+    return integer_in("`seed`", seed)
+
+
+def integer_in(what: str, value: object, low: int = 0) -> int:
     """The value as an int.
 
     Args:
         what: What it is, for the message, such as ``"`epochs`"``.
         value: Any integer, also of numpy.
+        low: Smallest allowed value, 0 or 1.
 
     Raises:
-        InputError: If it is not a positive integer.
+        InputError: If it is not an integer from `low` on.
     """
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        raise InputError(f"{what} should be a positive integer. Received {value!r}.")
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) < 2**63:
+        raise InputError(f"{what} should be a {'positive' if low else 'non-negative'} integer. Received {value!r}.")
     return int(value)
-
-
-def checked_seed(seed: object) -> int:
-    """The seed as an int; raises if it is not a non-negative integer."""
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) < 2**63:
-        raise InputError(f"`seed` should be a non-negative integer. Received {seed!r}.")
-    return int(seed)
 
 
 def number_in(what: str, value: object, low: float = 0, high: float = inf, *, above_low: bool = False) -> float:

@@ -39,7 +39,7 @@ def load_model(folder: str | Path, *, custom: Sequence[type[Model] | type[Object
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"The saved model in '{folder}' is damaged or of another version: {error}.") from error
     model.objective = build_objective(objective, model.tasks, {}, OBJECTIVES)
-    model.is_fitted = bool(description["fitted"])
+    model.is_fitted, model.num_fits = bool(description["fitted"]), int(description["num_fits"])
     return model
 
 

@@ -308,6 +308,9 @@ def test_overrides_replace_values_and_are_named_in_errors(load):
         ("training..epochs=1", "should be `key=value`"),
         ("training.loss=5", "`training.loss` should be a string or a list or a mapping. Received 5."),
         ("=1", "should be `key=value`"),
+        ("foo.bar=1", "unknown key `foo` in the configuration."),
+        ("foo.bar.baz=1", "unknown key `foo` in the configuration."),
+        ("training.loss.clik.name=bce", "Unknown task in `loss` `clik`. Did you mean `click`?"),
     ],
 )
 def test_wrong_override_is_named(load, assignment, expected):

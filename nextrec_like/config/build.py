@@ -133,8 +133,10 @@ def _model_class(config: Config) -> type[Model]:
     known = [key for key in signature(MODELS[name].__init__).parameters if key not in NOT_OPTIONS]
     for key in config.model.options:
         if key not in known:
+            renamed = config.place("model", "name").startswith("--set model.name=")
+            hint = f" To change the model, replace its options too: --set 'model={{name: {name}}}'." if renamed else ""
             raise InputError(
-                f"unknown key `{key}` in `model`.{did_you_mean(key, known)} Known for {name}: {', '.join(known)}."
+                f"unknown key `{key}` in `model`.{did_you_mean(key, known)} Known for {name}: {', '.join(known)}.{hint}"
             )
     return MODELS[name]
 

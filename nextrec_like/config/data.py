@@ -1,62 +1,126 @@
 """The tables that a configuration names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from nextrec_like.config.build import build_columns, build_tasks
+from nextrec_like.config.build import build_columns, build_features, build_tasks
 from nextrec_like.config.schema import Config, Split
+from nextrec_like.data.checks import check_children, check_source, label_values
+from nextrec_like.data.columns import text_columns
+from nextrec_like.data.packed import pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.splits import split_by_group, split_by_time, split_random
 from nextrec_like.data.synthetic import synthetic_funnel
-from nextrec_like.data.tables import read_table
-from nextrec_like.errors import InputError
+from nextrec_like.data.tables import TableLike, read_table
+from nextrec_like.errors import InputError, within
+from nextrec_like.features import FeatureSet
+from nextrec_like.metrics import METRICS
+from nextrec_like.tasks import TaskSet
+from nextrec_like.training.arguments import group_of
 
-PARTS = ("train", "valid", "test")
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
+EVALUATED = ("valid", "test")
 
 
 def read_data(config: Config) -> dict[str, pa.Table]:
-    """The columns in use of the rows for ``train`` and, where the configuration has them, ``valid`` and ``test``."""
-    data, split = config.data, config.data.split
-    with config.blame("data", "features", "tasks", "training"):
-        columns = _columns_in_use(config)
-        if data.synthetic_funnel is not None:
-            funnel = data.synthetic_funnel
-            tables = {"train": read_table(synthetic_funnel(funnel.rows, funnel.seed), columns)}
-        else:
-            files = {"train": data.train or data.path, "valid": data.valid, "test": data.test}
-            tables = {part: _read_files(paths, columns) for part, paths in files.items() if paths is not None}
-        if split is not None:
-            tables |= zip(PARTS, _split(tables["train"], split))
+    """The columns in use of the rows for ``train`` and, where the configuration has them, ``valid`` and ``test``.
+
+    Every row is checked before a table is split, so that an error names the row of the user's table.
+    """
+    with config.blame("data"):
+        sources = _sources(config)
+    columns, text, tables = _columns_in_use(config), text_columns(build_columns(config)), {}
+    for part, source in sources.items():
+        place = part if len(sources) > 1 else None
+        with _about(config, place, "data", "features", "tasks", "training"):
+            tables[part] = read_table(source, columns, text=text)
+        _check_rows(config, tables[part], place)
+        # Ids that are integers in the training rows are to be integers in a CSV file, too.
+        text = [name for name in text if not pa.types.is_integer(tables[part].schema.field(name).type)]
+    if config.data.split is not None:
+        with config.blame("data"):
+            tables |= zip(PARTS, _split(tables["train"], config.data.split))
+    _check_groups(config, tables)
     return tables
 
 
-def fit_processor(config: Config, train: pa.Table) -> DataProcessor | None:
-    """A processor fitted on the training rows; None for data that are encoded already."""
+def fit_processor(config: Config, tables: Mapping[str, pa.Table]) -> DataProcessor | None:
+    """A processor fitted on the training rows; None for data that are encoded already.
+
+    Raises:
+        ConfigError: Also if a column of the other rows has a type other than in the training rows.
+    """
     columns = build_columns(config)
     if not columns:
         return None
     with config.blame("features"):
-        return DataProcessor(columns).fit(train)
+        processor = DataProcessor(columns).fit(tables["train"])
+    for part in EVALUATED:
+        if part in tables:
+            with _about(config, part, "features"):
+                processor.transform(tables[part].slice(0, 1))  # one row shows the types of all
+    return processor
 
 
-def _columns_in_use(config: Config) -> list[str]:
-    features, training, split = config.features, config.training, config.data.split
-    entries = [*features.dense, *features.sparse, *features.sequence]
-    others = [training.group_id, split.column if split else None]
-    names = [entry.name for entry in entries] + [task.column for task in build_tasks(config)]
-    return list(dict.fromkeys([*names, *(name for name in others if name is not None)]))
-
-
-def _read_files(paths: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    for path in map(Path, paths):
+def _sources(config: Config) -> dict[str, TableLike]:
+    data = config.data
+    if data.synthetic_funnel is not None:
+        return {"train": synthetic_funnel(data.synthetic_funnel.rows, data.synthetic_funnel.seed)}
+    files = {"train": data.train or data.path, "valid": data.valid, "test": data.test}
+    sources = {part: paths for part, paths in files.items() if paths is not None}
+    for path in (Path(path) for paths in sources.values() for path in paths):
         if not path.expanduser().exists():
             script = Path(*path.parts[:2], "prepare.py").as_posix()
             hint = f"run `python {script}` first" if path.parts[0] == "datasets" else "check the path"
             raise InputError(f"There is no file or folder `{path}` (current folder: `{Path.cwd()}`); {hint}.")
-    return read_table(list(paths), columns)
+    return sources
+
+
+def _columns_in_use(config: Config) -> list[str]:
+    training, split = config.training, config.data.split
+    others = [training.group_id, split.column if split else None]
+    names = _feature_names(config) + [task.column for task in build_tasks(config)]
+    return list(dict.fromkeys([*names, *(name for name in others if name is not None)]))
+
+
+def _feature_names(config: Config) -> list[str]:
+    features = config.features
+    return [entry.name for entry in (*features.dense, *features.sparse, *features.sequence)]
+
+
+@contextmanager
+def _about(config: Config, part: str | None, *sections: str) -> Iterator[None]:
+    """`Config.blame` that also says which rows the error is about; None if there is only one table."""
+    with config.blame(*sections), within(f"In the {PARTS[part]} data: " if part else ""):
+        yield
+
+
+def _check_rows(config: Config, table: pa.Table, part: str | None) -> None:
+    """Raises for the first label, then the first feature, that a model would refuse."""
+    tasks = TaskSet(build_tasks(config))
+    with _about(config, part, "tasks"):
+        check_children(np.stack([label_values(table[task.column], task) for task in tasks], axis=1), tasks)
+        for task in tasks:
+            check_source(table.schema.field(task.column), task, _feature_names(config))
+    columns = build_columns(config)
+    with _about(config, part, "features"):
+        if columns:
+            DataProcessor(columns).check(table)
+        else:
+            pack(table, FeatureSet(*build_features(config, None).values()))
+
+
+def _check_groups(config: Config, tables: Mapping[str, pa.Table]) -> None:
+    if any(METRICS[name].needs_group for name in config.training.metrics):
+        for part in EVALUATED:
+            if part in tables:
+                with _about(config, part, "training"):
+                    group_of(tables[part], config.training.group_id, None)
 
 
 def _split(table: pa.Table, split: Split) -> Sequence[Any]:

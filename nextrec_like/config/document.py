@@ -157,7 +157,8 @@ def override(document: Document, assignment: str) -> Document:
     keys = dotted.split(".")
     path, data = _set(document.data, keys, (), value, source)
     kept = {place: mark for place, mark in document.places.items() if place[: len(path)] != path}
-    return Document(data, {**kept, path: source})
+    new = {path[:depth]: source for depth in range(1, len(path))}
+    return Document(data, {**new, **kept, path: source})
 
 
 def dump(data: object) -> str:

@@ -239,6 +239,10 @@ class Config(Section):
         if context is not None:
             self._document = context
 
+    def place(self, *path: str) -> str:
+        """Where a value was written, as ``file:line:column`` or ``--set key=value``."""
+        return self._document.place(path)
+
     @contextmanager
     def blame(self, *sections: str) -> Iterator[None]:
         """Adds the place in the configuration to an `InputError`: the key in these sections that it is about."""

@@ -4,7 +4,6 @@ Every function returns the checked values as numpy and raises one sentence that 
 the row, the value and the fix.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -12,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextrec_like.errors import InputError, InputWarning
+from nextrec_like.data.tables import decoded
+from nextrec_like.errors import InputError, warn
 from nextrec_like.features import DenseFeature, IdFeature
 from nextrec_like.tasks import Task, TaskSet
 
@@ -57,24 +57,36 @@ def dense_values(values: Column, feature: DenseFeature) -> np.ndarray:
     numbers = _to_numpy(values)
     with np.errstate(over="ignore"):
         result = numbers.astype(np.float32)
-    fix = "give its NumericColumn a `fill_value`, or fill the value before training"
+    fix = "fill the value, or encode the column with a NumericColumn that has a `fill_value`"
     _refuse(~np.isfinite(result), numbers, rows, owner, "is not a finite float32", fix)
     return result
 
 
 def label_values(values: Column, task: Task) -> np.ndarray:
-    """Labels as float32, NaN where not observed, shape ``(N,)``."""
+    """Labels as float64, NaN where not observed, shape ``(N,)``."""
     owner = f"The label `{task.column}` of task `{task.name}`"
+    values = decoded(values)
     if not _is_number(values.type):
         raise InputError(f"{owner} holds values of type {values.type}; a label must be a number, or NaN if unobserved.")
-    with np.errstate(over="ignore"):
-        labels = _to_numpy(values).astype(np.float32)
+    labels = _to_numpy(values).astype(np.float64)
     fix = "correct the value, or use NaN for a label that was not observed"
     if task.kind == "binary":
         wrong = ~(np.isnan(labels) | (labels == 0) | (labels == 1))
         _refuse(wrong, labels, None, owner, "is neither 0 nor 1", f"{fix}, or set `kind` to `regression`")
-    _refuse(np.isinf(labels), labels, None, owner, "is not finite", fix)
+    with np.errstate(over="ignore"):
+        infinite = np.isinf(labels.astype(np.float32))
+    _refuse(infinite, labels, None, owner, "is not a finite float32", fix)
     return labels
+
+
+def check_source(label: pa.Field, task: Task, feature_names: Sequence[str]) -> None:
+    """Raises if the column that a label says it was derived from, in its metadata, is a feature."""
+    source = (label.metadata or {}).get(b"derived_from", b"").decode()
+    if source in feature_names:
+        raise InputError(
+            f"Feature `{source}` is the column that the label of task `{task.name}` was derived from, says the table; "
+            f"remove it from the features."
+        )
 
 
 def check_children(labels: np.ndarray, tasks: TaskSet) -> None:
@@ -91,20 +103,28 @@ def check_children(labels: np.ndarray, tasks: TaskSet) -> None:
                 )
 
 
-def warn_of_labels(labels: np.ndarray, tasks: TaskSet) -> None:
-    """Warns of tasks that cannot learn from these rows. Labels: shape ``(N, T)``."""
+def warn_of_labels(labels: np.ndarray, tasks: TaskSet, needs_all_impressions: bool) -> None:
+    """Warns of tasks that cannot learn, or not from all rows that they could.
+
+    Args:
+        labels: Training labels, NaN where not observed, shape ``(N, T)``.
+        tasks: The tasks.
+        needs_all_impressions: Whether a child task learns from rows where its parent did not happen.
+    """
     position = {name: index for index, name in enumerate(tasks.names)}
     for task in tasks:
         own = labels[:, position[task.name]]
         observed = own[~np.isnan(own)]
         if not len(observed):
-            _warn(f"Task `{task.name}` has no observed label in the training rows, so it will not be trained.")
+            warn(f"Task `{task.name}` has no observed label in the training rows, so it will not be trained.")
         elif task.kind == "binary" and observed.min() == observed.max():
-            _warn(f"Task `{task.name}` has only the label {observed[0]:g} in the training rows, so there is no AUC.")
-        if task.parent is not None and np.isnan(own[labels[:, position[task.parent]] == 0]).any():
-            _warn(
-                f"Task `{task.name}` is NaN, that is not observed, in rows where its parent `{task.parent}` is 0; if "
-                f"it cannot happen there, fill it with 0, which the entire-space objective learns from."
+            warn(f"Task `{task.name}` has only the label {observed[0]:g} in the training rows, so there is no AUC.")
+        if not needs_all_impressions or task.parent is None or task.kind != "binary":
+            continue
+        if np.isnan(own[labels[:, position[task.parent]] == 0]).any():
+            warn(
+                f"Task `{task.name}` is NaN, that is not observed, in rows where its parent `{task.parent}` is 0, so "
+                f"it is not learned there; if it cannot happen there, fill it with 0."
             )
 
 
@@ -140,10 +160,6 @@ def _refuse(
         count = int(wrong.sum())
         more = f" ({count:,} such values)" if count > 1 else ""
         raise InputError(f"{owner} has value {values[index]} in row {row}, which {rule}{more}; {fix}.")
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, InputWarning, stacklevel=2)
 
 
 def _is_number(kind: pa.DataType) -> bool:

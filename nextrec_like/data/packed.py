@@ -11,12 +11,14 @@ from torch import Tensor
 from nextrec_like.batch import Batch
 from nextrec_like.data.checks import (
     check_children,
+    check_source,
     dense_values,
     id_values,
     label_values,
     list_parts,
 )
 from nextrec_like.data.tables import column
+from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, IdSlice, SequenceFeature
 from nextrec_like.tasks import TaskSet
 
@@ -27,10 +29,12 @@ class PackedData:
 
     Attributes:
         rows: All rows as one batch.
+        labels: Labels in full precision for metrics, NaN where not observed, float64, shape ``(N, T)``.
         group: Group of each row for GAUC, any type, shape ``(N,)``; None if not asked for.
     """
 
     rows: Batch
+    labels: np.ndarray | None = None
     group: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -42,12 +46,26 @@ class PackedData:
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
     def on(self, device: torch.device) -> "PackedData":
-        """On a GPU if half of its free memory holds the data, otherwise pinned, to be copied batch by batch."""
-        if device.type != "cuda":
+        """On a GPU if half of its free memory holds the data; otherwise `batches` copies it batch by batch."""
+        if device.type != "cuda" or self.nbytes() > torch.cuda.mem_get_info(device)[0] // 2:
             return self
-        if self.nbytes() <= torch.cuda.mem_get_info(device)[0] // 2:
-            return replace(self, rows=self.rows.to(device))
-        return replace(self, rows=self.rows.pinned())
+        return replace(self, rows=self.rows.to(device))
+
+    def split(self, share: float, seed: int) -> tuple["PackedData", "PackedData"]:
+        """All but a share of the rows, drawn at random, and that share, each in their order.
+
+        Raises:
+            InputError: If there are too few rows for two parts.
+        """
+        count = round(share * len(self))
+        if not 0 < count < len(self):
+            raise InputError(f"`valid_split` of {share:g} leaves no row for a part of the {len(self)} rows.")
+        drawn = np.random.default_rng(seed).permutation(len(self)) < count
+        return self._take(np.flatnonzero(~drawn)), self._take(np.flatnonzero(drawn))
+
+    def _take(self, index: np.ndarray) -> "PackedData":
+        labels, group = (None if values is None else values[index] for values in (self.labels, self.group))
+        return PackedData(self.rows.rows(torch.from_numpy(index)), labels, group)
 
     def batches(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
@@ -61,7 +79,7 @@ class PackedData:
         order = None if order is None else order.to(self.rows.ids.device)
         for start, stop in batch_bounds(len(self), batch_size):
             rows = self.rows.slice(start, stop) if order is None else self.rows.rows(order[start:stop])
-            yield rows.to(device)
+            yield rows.to(device) if rows.ids.device.type == device.type else rows.pinned().to(device)
 
 
 def batch_bounds(num_rows: int, batch_size: int) -> list[tuple[int, int]]:
@@ -86,8 +104,9 @@ def pack(
     Raises:
         InputError: Names the feature or task, the row, the value and the fix.
     """
-    labels = None if tasks is None else _pack_labels(table, tasks)
-    return PackedData(Batch(_pack_ids(table, features), _pack_dense(table, features), labels), group)
+    labels = None if tasks is None else _read_labels(table, features, tasks)
+    tensor = None if labels is None else torch.from_numpy(labels.astype(np.float32))
+    return PackedData(Batch(_pack_ids(table, features), _pack_dense(table, features), tensor), labels, group)
 
 
 def _pack_ids(table: pa.Table, features: FeatureSet) -> Tensor:
@@ -127,10 +146,10 @@ def _dense_block(table: pa.Table, feature: DenseFeature) -> np.ndarray:
     return dense_values(column(table, feature.name, "feature"), feature).reshape(table.num_rows, feature.dim)
 
 
-def _pack_labels(table: pa.Table, tasks: TaskSet) -> Tensor:
-    labels = torch.empty(table.num_rows, len(tasks), dtype=torch.float32)
-    target = labels.numpy()
+def _read_labels(table: pa.Table, features: FeatureSet, tasks: TaskSet) -> np.ndarray:
+    labels = np.empty((table.num_rows, len(tasks)))
     for index, task in enumerate(tasks):
-        target[:, index] = label_values(column(table, task.column, f"label of task `{task.name}`:"), task)
-    check_children(target, tasks)
+        labels[:, index] = label_values(column(table, task.column, f"label of task `{task.name}`"), task)
+        check_source(table.schema.field(task.column), task, features.names)
+    check_children(labels, tasks)
     return labels

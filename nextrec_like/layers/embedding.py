@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from nextrec_like.batch import Batch
 from nextrec_like.features import FeatureSet, IdSlice, SequenceFeature
-from nextrec_like.layers.pooling import build_pooling
+from nextrec_like.layers.pooling import POOLINGS
 
 
 class EmbeddingTable(nn.Module):
@@ -74,7 +74,7 @@ class SequencePools(nn.Module):
             assert isinstance(feature, SequenceFeature)
             attends = feature.pooling == "target_attention"
             self.queries.append(column[features.query_of(feature).name] if attends else None)
-            poolings.append(build_pooling(feature.pooling, dim))
+            poolings.append(POOLINGS[feature.pooling](dim))
         self.poolings = nn.ModuleList(poolings)
 
     def forward(self, ids: Tensor, embedded: Tensor) -> Tensor:

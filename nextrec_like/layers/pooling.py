@@ -1,5 +1,7 @@
 """From the embeddings of a sequence to one vector."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +50,10 @@ class TargetAttention(nn.Module):
         return torch.einsum("bl,blh->bh", weight, sequence)  # (B, H)
 
 
-def build_pooling(name: str, dim: int) -> nn.Module:
-    """The module for `SequenceFeature.pooling`, ``(B, L, H), (B, L), (B, H) -> (B, H)``."""
-    if name == "target_attention":
-        return TargetAttention(dim)
-    return {"mean": MeanPooling, "sum": SumPooling, "max": MaxPooling}[name]()
+POOLINGS: dict[str, Callable[[int], nn.Module]] = {
+    "mean": lambda dim: MeanPooling(),
+    "sum": lambda dim: SumPooling(),
+    "max": lambda dim: MaxPooling(),
+    "target_attention": TargetAttention,
+}
+"""For `SequenceFeature.pooling`, given the width: a module ``(B, L, H), (B, L), (B, H) -> (B, H)``."""

@@ -31,7 +31,12 @@ class Objective(ABC):
     Args:
         tasks: The tasks, with their parents.
         losses: One element-wise loss per task name.
+
+    Attributes:
+        needs_all_impressions: Whether a child task learns from rows where its parent did not happen.
     """
+
+    needs_all_impressions = True
 
     def __init__(self, tasks: TaskSet, losses: Mapping[str, Loss]) -> None:
         self.tasks = tasks

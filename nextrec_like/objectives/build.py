@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import TypeAlias
 
-from nextrec_like.errors import InputError, check_keys, unknown
+from nextrec_like.errors import InputError, check_keys, unknown, within
 from nextrec_like.objectives.base import Objective
 from nextrec_like.objectives.losses import Loss
 from nextrec_like.tasks import Task, TaskSet
@@ -59,12 +59,18 @@ def _spec_per_task(spec: LossSpec | Sequence[LossSpec] | None, tasks: TaskSet) -
         raise InputError(f"`loss` should be a name, a Loss, a list, or a dict by task. Received {spec!r}.")
     specs = list(spec)
     if len(specs) != len(names):
-        raise InputError(f"`loss` has {len(specs)} entries for {len(names)} tasks ({', '.join(names)}).")
+        raise InputError(
+            f"`loss` has {len(specs)} entries for {len(names)} tasks; give one for each of {', '.join(names)}."
+        )
+        raise InputError(
+            f"`loss` has {len(specs)} entries for {len(names)} tasks; give one for each of {', '.join(names)}."
+        )
     return dict(zip(names, specs))
 
 
 def _build_loss(spec: LossSpec, task: Task, registry: Mapping[str, type[Loss]]) -> Loss:
-    loss = spec if isinstance(spec, Loss) else _from_name(spec, task, registry)
+    with within(f"Task `{task.name}`: "):
+        loss = spec if isinstance(spec, Loss) else _from_name(spec, task, registry)
     if task.kind not in loss.kinds:
         suitable = [name for name, kind in registry.items() if task.kind in kind.kinds]
         raise InputError(

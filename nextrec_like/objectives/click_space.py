@@ -14,6 +14,8 @@ class ClickSpace(Objective):
     all impressions is the product along the funnel.
     """
 
+    needs_all_impressions = False
+
     def scores(self, logits: Logits) -> Logits:
         return logits
 

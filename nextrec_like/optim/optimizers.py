@@ -67,8 +67,10 @@ def _checked_instance(
 ) -> Optimizer:
     if params:
         raise InputError("`optimizer_params` are given beside an optimizer instance; set them on the instance.")
-    if isinstance(optimizer, torch.optim.LBFGS):
-        raise InputError("`optimizer` is LBFGS, which needs the loss several times a step; use a first-order method.")
+    if isinstance(optimizer, (torch.optim.LBFGS, torch.optim.SparseAdam)):
+        raise InputError(
+            f"`optimizer` is {type(optimizer).__name__}, which needs a closure or sparse gradients; use another one."
+        )
     own = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     if not own <= {id(parameter) for parameter in parameters}:
         raise InputError("`optimizer` holds parameters that are not this model's; make it with `model.parameters()`.")

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from inspect import isclass, signature
-from numbers import Integral
 
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from nextrec_like.errors import InputError, check_keys, unknown
+from nextrec_like.errors import InputError, check_keys, integer_in, unknown
+
+NOT_BY_NAME = ("LRScheduler", "SequentialLR", "ChainedScheduler")
+"""What is made of other schedulers must be given as an instance."""
 
 SCHEDULERS: dict[str, type[LRScheduler]] = {
     name: kind
     for name, kind in vars(lr_scheduler).items()
-    if isclass(kind) and issubclass(kind, LRScheduler) and kind is not LRScheduler and not name.startswith("_")
+    if isclass(kind) and issubclass(kind, LRScheduler) and name not in NOT_BY_NAME and not name.startswith("_")
 }
 INTERVALS = ("epoch", "step")
 
@@ -25,6 +27,9 @@ class Schedule:
         scheduler: The torch scheduler, if any.
         interval: ``epoch`` or ``step``: when the scheduler advances.
         warmup_steps: Steps over which the learning rate rises linearly to what the scheduler says.
+
+    Attributes:
+        last_lr: Learning rate of the first parameter group in the last step.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Schedule:
         self.interval = interval
         self.warmup_steps = warmup_steps
         self.steps = 0
+        self.last_lr = float(optimizer.param_groups[0]["lr"])
 
     @property
     def needs_score(self) -> bool:
@@ -44,6 +50,7 @@ class Schedule:
     def optimizer_step(self) -> None:
         """One step of the optimizer at the learning rate of the moment."""
         self.steps += 1
+        self.last_lr = float(self.optimizer.param_groups[0]["lr"]) * min(1.0, self.steps / max(1, self.warmup_steps))
         if self.steps >= self.warmup_steps:
             self.optimizer.step()
         else:
@@ -59,10 +66,6 @@ class Schedule:
             self.scheduler.step()
         elif score is not None:
             self.scheduler.step(score if self.scheduler.mode == "max" else -score)
-
-    def lr(self) -> float:
-        """Learning rate of the first parameter group, without warm-up."""
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def _warm_step(self, factor: float) -> None:
         rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -87,12 +90,11 @@ def build_schedule(
     """
     if interval not in INTERVALS:
         raise unknown("scheduler_interval", interval, INTERVALS)
-    if not isinstance(warmup_steps, Integral) or warmup_steps < 0:
-        raise InputError(f"`warmup_steps` should be a non-negative integer. Received {warmup_steps!r}.")
+    warmup_steps = integer_in("`warmup_steps`", warmup_steps)
     scheduler = _build_scheduler(optimizer, spec, params)
     if isinstance(scheduler, ReduceLROnPlateau) and interval != "epoch":
         raise InputError("ReduceLROnPlateau follows the validation score, so `scheduler_interval` must be `epoch`.")
-    return Schedule(optimizer, scheduler, interval, int(warmup_steps))
+    return Schedule(optimizer, scheduler, interval, warmup_steps)
 
 
 def _build_scheduler(

@@ -1,6 +1,5 @@
 """What a user calls: compile, fit, evaluate, predict, save, summary."""
 
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.tables import read_table
-from nextrec_like.errors import InputError, InputWarning
+from nextrec_like.errors import InputError, warn, within
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
@@ -28,7 +27,6 @@ from nextrec_like.training.arguments import (
     check_validation,
     checkpoint_in,
     group_of,
-    with_split,
 )
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint import Checkpoint
@@ -69,6 +67,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         self._constructed: dict[str, int] = {}
         self._parts: Compiled | None = None
         self._objective: Objective | None = None
+        self.num_fits = 0
         self.is_fitted = False
 
     @abstractmethod
@@ -134,7 +133,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             optimizer_params=optimizer_params,
             loss=loss,
             loss_weights=loss_weights,
-            objective=self.default_objective if objective is None else objective,
+            objective=self._objective_spec(objective),
             scheduler=scheduler,
             scheduler_params=scheduler_params,
             scheduler_interval=scheduler_interval,
@@ -172,7 +171,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         """Trains the model.
 
         The first call draws the initial weights from the seed, except those changed after construction; a
-        later call goes on from where the last one ended.
+        later call goes on from where the last one ended, with new orders of rows.
 
         Args:
             train: Training rows: DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, list of files.
@@ -218,13 +217,18 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             verbose=verbose,
         )
         checkpoint = checkpoint_in(checkpoint_dir, resume)
-        train, valid_data = with_split(train, valid_data, valid_split, settings.seed)
-        check_validation(settings, parts, valid_data is not None)
+        check_validation(settings, parts, valid_data is not None, valid_split)
         target = resolve_device(device)
-        packed, valid = self._pack(train, labels=True), None
-        check_training_rows(self, packed, settings, self.tasks)
-        if valid_data is not None:
-            valid = self._pack(valid_data, labels=True, metrics=settings.metrics, group_id=group_id).on(target)
+        grouped = settings.metrics if valid_split is not None else ()
+        packed, valid = self._pack(train, labels=True, metrics=grouped, group_id=group_id), None
+        if valid_split is not None:
+            packed, valid = packed.split(valid_split, settings.seed)
+        elif valid_data is not None:
+            with within("In the validation data: "):
+                valid = self._pack(valid_data, labels=True, metrics=settings.metrics, group_id=group_id)
+        check_training_rows(self, packed, settings, parts.objective)
+        valid = None if valid is None else valid.on(target)
+        settings = settings.for_fit(self.num_fits)
         trainer = Trainer(self, parts, self.tasks, settings, train=packed.on(target), valid=valid, device=target)
         if checkpoint is not None:
             checkpoint.attach(trainer, describe(self))
@@ -256,9 +260,8 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         metrics = check_metrics(metrics)
         packed = self._pack(data, labels=True, metrics=metrics, group_id=group_id)
         predictions = self._predict(packed, device)
-        labels = packed.rows.labels
-        assert labels is not None
-        return evaluate_predictions(self.tasks, predictions, labels.numpy(), metrics, packed.group)
+        assert packed.labels is not None
+        return evaluate_predictions(self.tasks, predictions, packed.labels, metrics, packed.group)
 
     def predict(self, data: Data, *, device: str | torch.device = "auto") -> pd.DataFrame:
         """Predicts every task.
@@ -292,6 +295,15 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         """Features, embedding tables, layers with their number of parameters, and tasks, as text."""
         return model_summary(self)
 
+    def _objective_spec(self, objective: str | type[Objective] | None) -> str | type[Objective]:
+        """What `compile` is given; a fitted model keeps the meaning that its logits have."""
+        if not self.is_fitted:
+            return self.default_objective if objective is None else objective
+        now = type(self.objective)
+        if objective is not None and build_objective(objective, self.tasks, {}, OBJECTIVES).__class__ is not now:
+            warn(f"The model was fitted with the objective {now.__name__}; another one changes what its logits mean.")
+        return now if objective is None else objective
+
     def _compiled(self) -> Compiled:
         if self._parts is None:
             raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
@@ -312,13 +324,12 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
                 self.is_fitted = self.is_fitted or fingerprint(self) != self._constructed
                 raise
         self.is_fitted = True
+        self.num_fits += 1
         return history
 
     def _predict(self, data: PackedData, device: str | torch.device) -> dict[str, np.ndarray]:
         if not self.is_fitted:
-            warnings.warn(
-                "The model has not been fitted, so it predicts from random weights.", InputWarning, stacklevel=3
-            )
+            warn("The model has not been fitted, so it predicts from random weights; call `fit` first.")
         target = resolve_device(device)
         self.to(target)
         return predict_packed(self, self.objective, data.on(target), target)

@@ -20,7 +20,7 @@ class EpochRecord:
             where undefined.
         reasons: Why a validation metric is None, by task and metric.
         score: Monitored value, higher is better; None without validation data.
-        lr: Learning rate at the end.
+        lr: Learning rate of the last step, warm-up included.
         seconds: Training time, without validation.
         samples_per_second: Training rows per second.
     """

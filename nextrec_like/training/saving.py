@@ -39,6 +39,7 @@ def describe(model: "Estimator") -> dict[str, Any]:
         "model": type(model).__name__,
         "objective": type(model.objective).__name__,
         "fitted": model.is_fitted,
+        "num_fits": model.num_fits,
         "dense_features": [asdict(feature) for feature in model.features.dense],
         "sparse_features": [asdict(feature) for feature in model.features.sparse],
         "sequence_features": [asdict(feature) for feature in model.features.sequence],

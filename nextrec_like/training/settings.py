@@ -1,13 +1,16 @@
 """What `fit` is told about the course of a training, checked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nextrec_like.errors import InputError, checked_seed, number_in, positive_int
 from nextrec_like.metrics import check_metrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.monitor import Monitor, MonitorSpec
+
+SEED_STEP = 0x9E3779B97F4A7C15
+"""Odd and large, so that the seeds of later fits do not meet those that users choose."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Settings:
             callbacks=_checked_callbacks(callbacks),
             verbose=int(verbose),
         )
+
+    def for_fit(self, number: int) -> "Settings":
+        """The settings with a seed of its own for each later `fit` of a model, so that no order of rows repeats."""
+        return replace(self, seed=(self.seed + number * SEED_STEP) % 2**63)
 
 
 def _checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:

@@ -1,7 +1,6 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
-import warnings
 from collections.abc import Sequence
 from math import isfinite
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch
 from nextrec_like.data.packed import PackedData
-from nextrec_like.errors import InputError, InputWarning
+from nextrec_like.errors import InputError, warn
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.compiled import Compiled
@@ -115,7 +114,7 @@ class Trainer:
             valid={name: dict(values) for name, values in valid.items()},
             reasons={name: values.reasons for name, values in valid.items() if values.reasons},
             score=score,
-            lr=self.parts.schedule.lr(),
+            lr=self.parts.schedule.last_lr,
             seconds=seconds,
             samples_per_second=len(self.train_data) / seconds,
         )
@@ -129,10 +128,9 @@ class Trainer:
         if self.valid_data is None:
             return {}
         predictions = predict_packed(self.model, self.parts.objective, self.valid_data, self.device)
-        labels = self.valid_data.rows.labels
-        assert labels is not None
+        assert self.valid_data.labels is not None
         return evaluate_predictions(
-            self.tasks, predictions, labels.cpu().numpy(), self.settings.metrics, self.valid_data.group
+            self.tasks, predictions, self.valid_data.labels, self.settings.metrics, self.valid_data.group
         )
 
     def _select(self, record: EpochRecord) -> None:
@@ -153,7 +151,7 @@ class Trainer:
         message = (
             f"The {self.settings.monitor} is not defined on the validation rows, so {effect} selected as the best."
         )
-        warnings.warn(message, InputWarning, stacklevel=2)
+        warn(message)
 
     def _restore_best(self) -> None:
         best = self.history.best_epoch

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from nextrec_like.errors import number_in
+from nextrec_like.errors import integer_in, number_in
 from nextrec_like.weighting.base import TaskStats, Weighting, share_among_active
 from nextrec_like.weighting.numbers import task_numbers
 
@@ -52,7 +52,7 @@ class GradNorm(Weighting):
         self.alpha = number_in("`alpha` of grad_norm", alpha)
         self.lr = number_in("`lr` of grad_norm", lr)
         self.ema_decay = number_in("`ema_decay` of grad_norm", ema_decay or 0, 0, 1)
-        self.init_ema_steps = max(1, int(number_in("`init_ema_steps` of grad_norm", init_ema_steps)))
+        self.init_ema_steps = max(1, integer_in("`init_ema_steps` of grad_norm", init_ema_steps))
         self.init_ema_decay = number_in("`init_ema_decay` of grad_norm", init_ema_decay, 0, 1)
         self.eps = number_in("`eps` of grad_norm", eps, 0, 1)
         self.init_weights = init_weights

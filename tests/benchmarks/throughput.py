@@ -89,7 +89,7 @@ class HandLoop:
 
 
 class Fit:
-    """Epochs of `model.fit`, timed inside it, so that packing is reported apart."""
+    """Epochs of `model.fit`."""
 
     def __init__(self, data: dict[str, np.ndarray], batch_size: int, device: str, loss_weights: object) -> None:
         self.data, self.batch_size, self.device = data, batch_size, device

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from nextrec_like import DenseFeature, InputWarning, SequenceFeature, SparseFeature, Task
@@ -59,16 +60,33 @@ BAD = {
     "text sequence": ({"hist": ["1|2", "3", "4"]}, ["`hist`", "list per row", "SequenceColumn"]),
     "number for a sequence": ({"hist": [1, 2, 3]}, ["`hist`", "list per row"]),
     "label 2": ({"is_click": [0, 2, 1]}, ["`is_click`", "`click`", "2", "row 1", "neither 0 nor 1", "regression"]),
+    "label near 1": ({"is_click": [0, 1 + 1e-9, 1]}, ["`is_click`", "row 1", "neither 0 nor 1"]),
     "label -1": ({"is_click": [0, -1, 1]}, ["`is_click`", "-1", "row 1", "NaN"]),
     "label 0.5": ({"is_click": [0.5, 0, 1]}, ["`is_click`", "0.5", "row 0"]),
     "text label": ({"is_click": ["yes", "no", "no"]}, ["`is_click`", "`click`", "string", "number"]),
-    "infinite value": ({"price": [1.0, np.inf, 0.0]}, ["`price`", "inf", "row 1", "not finite"]),
+    "infinite value": ({"price": [1.0, np.inf, 0.0]}, ["`price`", "inf", "row 1", "not a finite"]),
     "child without parent": ({"buy": [0, 1, 0]}, ["`buy`", "label 1", "row 1", "`click`", "label 0"]),
 }
 
 
 def packed(**changes):
     return pack(read_table({**GOOD, **changes}), FEATURES, TASKS)
+
+
+def test_label_says_which_column_is_no_feature(refused):
+    label = pa.field("buy", pa.int8(), metadata={b"derived_from": b"age"})
+    table = read_table(GOOD)
+    table = table.set_column(table.column_names.index("buy"), label, table["buy"].cast(pa.int8()))
+    with refused("`age`", "`buy`", "derived"):
+        pack(table, FEATURES, TASKS)
+
+
+def test_categories_may_be_labels():
+    assert packed(is_click=pd.Categorical([1, 0, 1])).labels[:, 0].tolist() == [1, 0, 1]
+
+
+def test_labels_for_metrics_keep_their_precision():
+    assert packed(price=[1e8 + 1, -2.0, 0.0]).labels[0, 2] == 1e8 + 1
 
 
 def test_good_table_is_taken():
@@ -141,10 +159,16 @@ def test_regression_child_may_have_a_value_where_the_parent_did_not_happen():
 )
 def test_label_that_teaches_nothing_is_a_warning(labels, message):
     with pytest.warns(InputWarning, match=message):
-        warn_of_labels(np.array(labels, np.float32), TASKS)
+        warn_of_labels(np.array(labels, np.float64), TASKS, needs_all_impressions=True)
+
+
+def test_unlabelled_child_is_no_loss_where_only_clicked_rows_are_learned_from():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_labels(np.array([[0, np.nan, 1], [1, 1, 2], [1, 0, 2]]), TASKS, needs_all_impressions=False)
 
 
 def test_good_labels_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_labels(packed().rows.labels.numpy(), TASKS)
+        warn_of_labels(packed().labels, TASKS, needs_all_impressions=True)

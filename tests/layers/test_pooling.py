@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nextrec_like.layers.pooling import build_pooling
+from nextrec_like.layers.pooling import POOLINGS
 
 LENGTHS = [3, 0, 1, 5]
 
@@ -21,7 +21,7 @@ def mask():
 
 @pytest.mark.parametrize(("name", "function"), [("mean", np.mean), ("sum", np.sum), ("max", np.max)])
 def test_pooling_is_over_the_ids_that_are_not_padding(name, function, sequence, mask):
-    pooled = build_pooling(name, 2)(sequence, mask, None).detach().numpy()
+    pooled = POOLINGS[name](2)(sequence, mask, None).detach().numpy()
     for row, length in enumerate(LENGTHS):
         kept = sequence[row, :length].detach().numpy()
         expected = function(kept, axis=0) if length else np.zeros(2)
@@ -29,7 +29,7 @@ def test_pooling_is_over_the_ids_that_are_not_padding(name, function, sequence, 
 
 
 def test_target_attention_is_the_sum_weighted_by_relevance_to_the_query(sequence, mask):
-    pooling = build_pooling("target_attention", 2)
+    pooling = POOLINGS["target_attention"](2)
     query = torch.randn(4, 2)
     pooled = pooling(sequence, mask, query)
     first, activation, last = pooling.relevance
@@ -46,7 +46,7 @@ def test_target_attention_is_the_sum_weighted_by_relevance_to_the_query(sequence
 
 @pytest.mark.parametrize("name", ["mean", "sum", "max", "target_attention"])
 def test_padding_has_neither_influence_nor_gradient(name, sequence, mask):
-    pooling, query = build_pooling(name, 2), torch.randn(4, 2)
+    pooling, query = POOLINGS[name](2), torch.randn(4, 2)
     pooled = pooling(sequence, mask, query)
     other = torch.where(mask.unsqueeze(-1), sequence, 1e9).detach()
     assert torch.equal(pooling(other, mask, query), pooled)

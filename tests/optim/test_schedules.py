@@ -44,7 +44,7 @@ def test_warm_up_rises_linearly_and_ends_at_the_full_rate():
     rates = Rates()
     schedule = build_schedule(rates.optimizer, None, None, "epoch", 4)
     assert flat(run(rates, schedule, 2, 3)) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
-    assert schedule.lr() == 1
+    assert schedule.last_lr == 1
 
 
 def test_scheduler_advances_every_epoch_under_the_warm_up():

@@ -310,3 +310,33 @@ def test_fit_that_moved_nothing_is_a_fit(train, table):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.predict(table, device="cpu")
+
+
+def test_row_in_a_message_is_that_of_the_given_table(train, table, refused):
+    with refused("`conversion`", "row 233"):
+        train("mmoe", data={**table, "conversion": np.where(np.arange(240) == 233, 2, 0)}, valid_split=0.4)
+
+
+def test_message_says_that_the_validation_data_are_meant(train, table, refused):
+    with refused("In the validation data", "`click`", "row 3"):
+        train("mmoe", valid_data={**table, "click": np.where(np.arange(240) == 3, 2, 1)})
+
+
+def test_later_fit_has_a_new_order_of_rows(build, table):
+    model, orders = build("mmoe"), []
+    model.compile()
+    for _ in range(2):
+        hook = model.register_forward_pre_hook(lambda _, batch: orders.append(batch[0].dense[:, 0].clone()))
+        model.fit(table, batch_size=240, device="cpu", verbose=0)
+        hook.remove()
+    assert sorted(orders[0].tolist()) == sorted(orders[1].tolist())
+    assert not torch.equal(orders[0], orders[1])
+
+
+def test_fitted_model_keeps_the_meaning_of_its_logits(train, table):
+    model, _ = train("mmoe", compiled={"objective": "entire_space"})
+    before = model.predict(table, device="cpu")
+    model.compile(optimizer_params={"lr": 0.1})
+    assert model.predict(table, device="cpu").equals(before)
+    with pytest.warns(InputWarning, match="EntireSpace"):
+        model.compile(objective="marginal")

@@ -114,13 +114,13 @@ def test_each_epoch_has_a_new_order_with_every_row_once(train, table):
 
 
 class Rates(Callback):
-    """The learning rate after each step."""
+    """The learning rate of each step."""
 
     def __init__(self):
         self.after = []
 
     def on_step_end(self, trainer):
-        self.after.append(trainer.parts.schedule.lr())
+        self.after.append(trainer.parts.schedule.last_lr)
 
 
 def test_history_has_the_learning_rate_of_each_epoch(train):
@@ -142,8 +142,14 @@ def test_step_scheduler_moves_within_an_epoch(train):
         "scheduler_interval": "step",
     }
     _, history = train("mmoe", compiled=compiled, callbacks=[rates], epochs=1)
-    assert rates.after == pytest.approx([0.04, 0.02, 0.01, 0.005])
-    assert history.epochs[0].lr == pytest.approx(0.005)
+    assert rates.after == pytest.approx([0.08, 0.04, 0.02, 0.01])
+    assert history.epochs[0].lr == pytest.approx(0.01)
+
+
+def test_history_has_the_rate_that_the_warm_up_left(train):
+    compiled = {"optimizer_params": {"lr": 0.08}, "warmup_steps": 16}
+    _, history = train("mmoe", compiled=compiled, epochs=2)  # four steps an epoch
+    assert [record.lr for record in history.epochs] == pytest.approx([0.08 * 4 / 16, 0.08 * 8 / 16])
 
 
 def test_warm_up_makes_the_first_steps_small(build, train, table):
