@@ -94,7 +94,7 @@ class SequenceFeature(IdFeature):
         embedding_name: Features with the same name share one embedding table.
         pooling: ``mean``, ``sum`` or ``max`` over the ids of a row, or ``target_attention`` (DIN).
         query: For ``target_attention``, the sparse feature that attends to the sequence. By default the
-            one that shares the embedding table.
+            only one that shares the embedding table.
     """
 
     name: str
@@ -133,7 +133,7 @@ class FeatureSet:
 
     Raises:
         InputError: For duplicate names, a shared table with two vocabularies or widths, or a
-            ``target_attention`` without a query.
+            ``target_attention`` without a query, or with several to choose from.
     """
 
     def __init__(
@@ -188,11 +188,17 @@ class FeatureSet:
                 f"Feature `{feature.name}` has query `{feature.query}`, which is not a sparse feature."
                 f"{did_you_mean(feature.query, by_name)} Sparse features: {', '.join(by_name) or 'none'}."
             )
-        candidates = [by_name[feature.query]] if feature.query else self._sharing(feature)
+        candidates = [by_name[feature.query]] if feature.query is not None else self._sharing(feature)
         if not candidates:
             raise InputError(
                 f"Feature `{feature.name}` uses target_attention, but no sparse feature shares its embedding "
                 f"`{feature.table}`; set `query` to the sparse feature that attends, or a common `embedding_name`."
+            )
+        if len(candidates) > 1:
+            names = ", ".join(f"`{sparse.name}`" for sparse in candidates)
+            raise InputError(
+                f"Feature `{feature.name}` uses target_attention, and several sparse features share its embedding "
+                f"`{feature.table}`: {names}; set `query` to the one that attends."
             )
         if candidates[0].width != feature.width:
             raise InputError(

@@ -12,7 +12,7 @@ from nextrec_like.tasks import Task
 from nextrec_like.training.saving import PROCESSOR, read_description, read_weights
 
 
-def load_model(folder: str | Path, *, custom: Sequence[type[Model] | type[Objective]] = ()) -> Model:
+def load_model(folder: str | Path, *, custom: type | Sequence[type] = ()) -> Model:
     """The model that `Model.save` wrote, ready to predict. To train on, compile it again.
 
     Args:
@@ -23,16 +23,16 @@ def load_model(folder: str | Path, *, custom: Sequence[type[Model] | type[Object
         InputError: If the folder is not a complete saved model of a known class and format.
     """
     description = read_description(folder)
+    custom = (custom,) if isinstance(custom, type) else custom
     model_class = _find(description["model"], [*MODELS.values(), *custom], Model)
     objective = _find(description["objective"], [*OBJECTIVES.values(), *custom], Objective)
-    processor_folder = Path(folder) / PROCESSOR
     try:
         model = model_class(
             [DenseFeature(**feature) for feature in description["dense_features"]],
             [SparseFeature(**feature) for feature in description["sparse_features"]],
             [SequenceFeature(**feature) for feature in description["sequence_features"]],
             target=[Task(**task) for task in description["tasks"]],
-            processor=DataProcessor.load(processor_folder) if processor_folder.is_dir() else None,
+            processor=_load_processor(Path(folder), description["processor"]),
             **description["hyperparameters"],
         )
         model.load_state_dict(read_weights(folder))
@@ -41,6 +41,18 @@ def load_model(folder: str | Path, *, custom: Sequence[type[Model] | type[Object
     model.objective = build_objective(objective, model.tasks, {}, OBJECTIVES)
     model.is_fitted, model.num_fits = bool(description["fitted"]), int(description["num_fits"])
     return model
+
+
+def _load_processor(folder: Path, fingerprint: str | None) -> DataProcessor | None:
+    if fingerprint is None:
+        return None
+    path = folder / PROCESSOR
+    if not path.is_dir():
+        raise InputError(f"'{path}' is missing; the saved model is incomplete.")
+    processor = DataProcessor.load(path)
+    if processor.fingerprint != fingerprint:
+        raise InputError(f"'{path}' is not the processor that the model was saved with.")
+    return processor
 
 
 def _find(name: str, classes: Sequence[type], base: type) -> type:

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,7 @@ from nextrec_like import cli as cli_module
 from nextrec_like.cli import main
 from nextrec_like.config import load_config
 from nextrec_like.metrics import TaskMetrics
-from nextrec_like.runs import describe_results, summarize, train
+from nextrec_like.runs import HistoryWriter, describe_results, summarize, train
 
 TEXT = """\
 data:
@@ -360,7 +361,103 @@ def test_wrong_input_is_one_line_and_status_2(here, run, argv, expected):
 def test_error_in_the_data_names_the_line_of_the_file(here, run):
     (here / "bad.yaml").write_text(TEXT.replace("category]", "categori]"))
 
-    assert run("train", "bad.yaml")[2].startswith("error: bad.yaml:7:30: The table has no column `categori`.")
+    assert run("train", "bad.yaml")[2].startswith(
+        "error: bad.yaml:7:30: In the training data: The table has no column `categori`."
+    )
+
+
+WRONG_ROWS = [
+    # column, the value that row 187 gets, what the message says
+    ("click", 2, "The label `click` of task `click` has value 2.0 in row 187, which is neither 0 nor 1"),
+    ("click", 0, "Task `conversion` has label 1 in row 187, where its parent `click` has label 0"),
+    ("price", None, "row 187"),
+]
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ("{path: bad.parquet, split: {}}", ""),
+        ("{path: bad.parquet, split: {by: time, column: time}}", ""),
+        ("{train: bad.parquet, valid: valid.csv}", "In the training data: "),
+        ("{train: train.parquet, valid: bad.parquet}", "In the validation data: "),
+        ("{train: train.parquet, test: bad.parquet}", "In the test data: "),
+    ],
+)
+@pytest.mark.parametrize(("column", "value", "expected"), WRONG_ROWS)
+def test_wrong_row_is_named_before_a_run_folder_is_made(here, run, log, data, place, column, value, expected):
+    rows = log[:200].assign(click=1, conversion=1)
+    rows.loc[187, column] = value
+    rows.to_parquet("bad.parquet")
+    before = sorted((here / "runs").iterdir())
+
+    status, _, err = run("train", "job.yaml", "--set", f"data={data}")
+
+    where = "job.yaml:6:10" if column == "price" else "job.yaml:9:5"
+    assert status == 2
+    assert err.startswith(f"error: {where}: {place}") or column == "click"
+    assert f": {place}" in err
+    assert expected in err
+    assert ("In the" in err) == bool(place)
+    assert sorted((here / "runs").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"item_id": "x"}, "In the test data: Column `item_id` was fitted on integers and now holds strings"),
+        ({"user_id": None}, "In the test data: `group_id` column `user_id` has no value in row 0"),
+    ],
+)
+def test_test_rows_unlike_the_training_rows_are_refused_before_a_run_folder_is_made(here, run, log, change, expected):
+    log[:50].assign(**change).to_parquet("unlike.parquet")
+    before = sorted((here / "runs").iterdir())
+
+    status, _, err = run("train", "job.yaml", "--set", "data.test=unlike.parquet")
+
+    assert status == 2
+    assert expected in err
+    assert sorted((here / "runs").iterdir()) == before
+
+
+def test_encoded_rows_are_checked_before_the_split(here, run, log):
+    rows = pd.DataFrame({"item": log["item_id"] % 7, "click": log["click"]})
+    rows.loc[1333, "item"] = 7
+    rows.to_parquet("outside.parquet")
+    overrides = [
+        "data={path: outside.parquet, split: {}}",
+        "features={encoded: true, sparse: [{name: item, vocab_size: 7}]}",
+        "tasks=[click]",
+        "training={}",
+    ]
+
+    status, _, err = run("train", "job.yaml", *(word for text in overrides for word in ("--set", text)))
+
+    assert status == 2
+    assert "Feature `item` has value 7 in row 1333" in err
+
+
+def test_ids_of_csv_files_are_text_from_training_to_prediction(here, run, tmp_path):
+    rng = np.random.default_rng(0)
+    item = rng.choice(["007", "7", "x9"], 600)
+    pd.DataFrame({"item": item, "click": (item == "007").astype(int)}).to_csv("codes.csv", index=False)
+    new = pd.DataFrame({"item": ["007", "7", "07", "007"]})
+    new.to_csv("new_codes.csv", index=False)
+    overrides = ["name=codes", "data={path: codes.csv, split: {}}", "features={sparse: [item]}", "tasks=[click]"]
+    overrides += ["training={metrics: auc, epochs: 5, batch_size: 32, device: cpu}"]
+
+    status, _, _ = run("train", "job.yaml", *(word for text in overrides for word in ("--set", text)))
+    folder, output = newest(here / "runs", "codes"), tmp_path / "p.csv"
+    run("predict", folder, "--data", "new_codes.csv", "--output", output, "--keep", "item")
+
+    written = pd.read_csv(output, dtype={"item": str})
+    model = load_model(folder / "model")
+    assert status == 0
+    assert list(written["item"]) == list(new["item"])
+    np.testing.assert_allclose(written["click"], model.predict(new)["click"], rtol=1e-12)
+    assert written["click"][0] == written["click"][3] > written["click"][1]
+    assert run("evaluate", folder, "--data", "codes.csv")[1].splitlines()[0].endswith("600 rows")
+    assert set(model.processor.vocabulary("item").to_pylist()) == {"007", "7", "x9"}
 
 
 def test_input_warnings_are_one_clean_line(here, run, monkeypatch):
@@ -379,6 +476,22 @@ def test_interruption_has_status_130(here, run, monkeypatch):
     monkeypatch.setattr(cli_module, "train", interrupt)
 
     assert run("train", "job.yaml") == (130, "", "\ninterrupted\n")
+
+
+def test_ctrl_c_keeps_the_epochs_before_it(here, run, monkeypatch):
+    write = HistoryWriter.on_epoch_end
+
+    def write_and_interrupt(writer, trainer):
+        write(writer, trainer)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(HistoryWriter, "on_epoch_end", write_and_interrupt)
+
+    status, _, err = run("train", "job.yaml", "--set", "name=stopped")
+
+    history = (newest(here / "runs", "stopped") / "history.jsonl").read_text()
+    assert (status, err) == (130, "\ninterrupted\n")
+    assert [json.loads(line)["epoch"] for line in history.splitlines()] == [1]
 
 
 def test_a_bug_is_not_hidden(here, run, monkeypatch):

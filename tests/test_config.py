@@ -320,6 +320,13 @@ def test_wrong_override_is_named(load, assignment, expected):
     assert expected in text
 
 
+def test_options_of_another_model_get_a_hint_how_to_change_the_model(load):
+    text = message(load, TEXT, "model.name=shared_bottom")
+
+    assert text.startswith("c.yaml:18:3: unknown key `num_experts` in `model`.")
+    assert text.endswith(" To change the model, replace its options too: --set 'model={name: shared_bottom}'.")
+
+
 def test_seed_and_seeds_exclude_each_other(load):
     assert load(TEXT, "training.seed=3").training.all_seeds == [3]
     assert load(TEXT, "training.seeds=3").training.all_seeds == [3]

@@ -99,6 +99,8 @@ class SequenceColumn:
         embedding_dim: Width of an embedding; by default it follows from the number of ids.
         embedding_name: Features with the same name share one embedding table.
         pooling: ``mean``, ``sum``, ``max`` or ``target_attention``.
+        query: For ``target_attention``, the column of the sparse feature that attends to the sequence. By default the
+            only one that shares the embedding table.
     """
 
     name: str
@@ -110,6 +112,7 @@ class SequenceColumn:
     embedding_dim: int | None = None
     embedding_name: str | None = None
     pooling: str = "mean"
+    query: str | None = None
 
     def __post_init__(self) -> None:
         check_name("Column", self.name)
@@ -136,8 +139,8 @@ def checked_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     """The columns, checked against each other.
 
     Raises:
-        InputError: For an empty list, something that is no column, duplicate names, or a `vocabulary_of` that is no
-            `IdColumn`.
+        InputError: For an empty list, something that is no column, duplicate names, a `vocabulary_of` that is no
+            `IdColumn`, or a `query` that is no sparse feature.
     """
     if not isinstance(columns, Sequence) or isinstance(columns, str) or not columns:
         raise InputError(f"`columns` should be a non-empty list of {', '.join(COLUMNS)}. Received {columns!r}.")
@@ -148,13 +151,26 @@ def checked_columns(columns: Sequence[Column]) -> tuple[Column, ...]:
     if duplicates:
         raise InputError(f"Column `{duplicates[0]}` is given more than once; names must be unique.")
     ids = [column.name for column in columns if isinstance(column, IdColumn)]
+    buckets = [column.name for column in columns if isinstance(column, NumericColumn) and column.scaling == "quantile"]
     for column in columns:
-        if isinstance(column, SequenceColumn) and column.vocabulary_of not in (None, *ids):
-            raise InputError(
-                f"Column `{column.name}` has vocabulary_of `{column.vocabulary_of}`, which is not an IdColumn."
-                f"{did_you_mean(column.vocabulary_of, ids)} IdColumns: {', '.join(ids) or 'none'}."
-            )
+        if isinstance(column, SequenceColumn):
+            _check_reference(column, "vocabulary_of", ids, "IdColumn")
+            _check_reference(column, "query", [*ids, *buckets], "IdColumn or column of buckets")
     return tuple(columns)
+
+
+def _check_reference(column: SequenceColumn, parameter: str, options: Sequence[str], kind: str) -> None:
+    name = getattr(column, parameter)
+    if name is not None and name not in options:
+        raise InputError(
+            f"Column `{column.name}` has {parameter} `{name}`, which is not an {kind}."
+            f"{did_you_mean(name, options)} There are: {', '.join(options) or 'none'}."
+        )
+
+
+def text_columns(columns: Sequence[Column]) -> list[str]:
+    """Names of the columns of ids, which are read from CSV files as text."""
+    return [column.name for column in columns if not isinstance(column, NumericColumn)]
 
 
 def owners(columns: Sequence[Column]) -> list[IdColumn | SequenceColumn]:

@@ -1,8 +1,9 @@
 """Ids from values: by a vocabulary of the training values, or by a hash."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,14 @@ import pyarrow.compute as pc
 
 from nextrec_like.data.columns import IdColumn
 from nextrec_like.data.tables import decoded
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, warn
 from nextrec_like.features import SparseFeature
+
+Values = TypeVar("Values", pa.Array, pa.ChunkedArray)
 
 PADDING, MISSING, FIRST = 0, 1, 2
 """Ids of padding, of an unknown or missing value, and of the first known value."""
 
-KINDS = {pa.int64(): "integers", pa.large_string(): "strings", pa.null(): "nothing"}
 EXACT = 2**53
 """Integers from here on are not exact in a 64-bit float."""
 
@@ -29,17 +31,13 @@ class IdMap(Protocol):
     def size(self) -> int:
         """Number of ids, padding and missing included."""
 
-    @property
-    def kind(self) -> pa.DataType | None:
-        """Type of the values; None if any will do."""
-
     def encode(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
         """Ids of the values, int64, without nulls; `name` is the column, for errors."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Known values get an id each; all others are unknown.
+    """Known values get an id each; all others are unknown. An integer and its decimal text are the same value.
 
     Args:
         values: Known values in the order of their ids, the first of which is 2.
@@ -53,7 +51,8 @@ class Vocabulary:
             return cls(pa.nulls(0))
         counts = pc.value_counts(values.drop_null())
         table = pa.table({"value": counts.field("values"), "count": counts.field("counts")})
-        table = table.filter(pc.greater_equal(table["count"], min_count))
+        if min_count > 1:
+            table = table.filter(pc.greater_equal(table["count"], min_count))
         table = table.sort_by([("count", "descending"), ("value", "ascending")])
         return cls(table["value"].combine_chunks())
 
@@ -61,20 +60,28 @@ class Vocabulary:
     def size(self) -> int:
         return len(self.values) + FIRST
 
-    @property
-    def kind(self) -> pa.DataType | None:
-        return self.values.type
-
     def encode(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        if pa.types.is_null(values.type) or pa.types.is_null(self.values.type):
-            return pa.chunked_array([pa.array(np.full(len(values), MISSING, np.int64))])
-        if values.type != self.values.type:
-            raise InputError(
-                f"Column `{name}` was fitted on {KINDS[self.values.type]} and now holds {KINDS[values.type]}; "
-                "convert it to the type of the training rows."
+        known = self.values
+        if values.type != known.type:
+            values, known = as_text(values), as_text(known)
+        found = pc.index_in(values, value_set=known)
+        if found.null_count == len(values) > values.null_count:
+            warn(
+                f"No value of column `{name}` is known from the training rows (first: `{values.drop_null()[0]}`); "
+                "is the table encoded already, or of another log?"
             )
-        found = pc.index_in(values, value_set=self.values).cast(pa.int64())
-        return pc.fill_null(pc.add(found, FIRST), MISSING)
+        return pc.fill_null(pc.add(found.cast(pa.int64()), FIRST), MISSING)
+
+    def content(self) -> Iterator[bytes | memoryview]:
+        """What tells it from another vocabulary, without a copy as Python objects."""
+        yield f"{self.values.type} {len(self.values)} ".encode()
+        if pa.types.is_integer(self.values.type):
+            yield self.values.to_numpy().data
+        elif len(self.values):
+            _, offsets, text = self.values.buffers()
+            ends = np.frombuffer(offsets, np.int64)[self.values.offset :][: len(self.values) + 1]
+            yield (ends - ends[0]).data
+            yield memoryview(text)[ends[0] : ends[-1]]
 
 
 @dataclass(frozen=True)
@@ -82,13 +89,12 @@ class Hashing:
     """``id = 2 + h mod (size - 2)``, where h is `stable_hash` of the value as text."""
 
     size: int
-    kind = None
 
     def encode(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_null(values.type):
             return pa.chunked_array([pa.array(np.full(len(values), MISSING, np.int64))])
         encoded = values.combine_chunks().dictionary_encode()
-        known = encoded.dictionary.cast(pa.large_string()).to_pylist()
+        known = as_text(encoded.dictionary).to_pylist()
         ids = pa.array([FIRST + stable_hash(text) % (self.size - FIRST) for text in known], pa.int64())
         return pa.chunked_array([pc.fill_null(pc.take(ids, encoded.indices), MISSING)])
 
@@ -111,6 +117,11 @@ class IdEncoder:
 def stable_hash(text: str) -> int:
     """The 8-byte BLAKE2b digest of the UTF-8 text as a little-endian number: the same everywhere and always."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def as_text(values: Values) -> Values:
+    """The values as `id_values` gives them, integers in their decimal text."""
+    return values.cast(pa.large_string())
 
 
 def id_values(name: str, array: pa.ChunkedArray, lengths: npt.NDArray[np.int64] | None = None) -> pa.ChunkedArray:
@@ -159,7 +170,7 @@ def _whole_numbers(name: str, array: pa.ChunkedArray, lengths: npt.NDArray[np.in
         position = int(bad.argmax())
         row = position if lengths is None else int(np.searchsorted(np.cumsum(lengths), position, side="right"))
         raise InputError(
-            f"Column `{name}`, row {row} (counted from 0): value {numbers[position]!s} is not an exact integer; "
+            f"Column `{name}`, row {row}: value {numbers[position]!s} is not an exact integer; "
             "ids are strings or integers, and NumericColumn is for other numbers."
         )
     whole = np.where(missing, 0, numbers).astype(np.int64)

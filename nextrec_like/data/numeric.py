@@ -30,19 +30,24 @@ class ScaledEncoder:
     def fit(cls, column: NumericColumn, array: pa.ChunkedArray) -> "ScaledEncoder":
         numbers = read_numbers(column.name, array)
         fill = fill_number(column, numbers)
-        curve, spread = CURVES[column.scaling]
+        _, spread = CURVES[column.scaling]
         with np.errstate(over="ignore"):
-            shift, scale = spread(curve(column.name, filled(column.name, numbers, fill)))
+            shift, scale = spread(curved(column, numbers, fill))
         if not np.isfinite([shift, scale]).all():
             raise InputError(f"Column `{column.name}` has numbers too large to scale; use log1p or quantile scaling.")
         return cls(column, fill, shift, scale)
 
+    @staticmethod
+    def check(column: NumericColumn, array: pa.ChunkedArray) -> None:
+        """Raises for the first row that `fit` would refuse."""
+        # A value that stands for the one that `fit` finds, and that every curve takes.
+        curved(column, read_numbers(column.name, array), None if column.fill_value is None else 0.0)
+
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
         name = self.column.name
-        numbers = filled(name, read_numbers(name, array), self.fill)
-        curve, _ = CURVES[self.column.scaling]
+        numbers = read_numbers(name, array)
         with np.errstate(over="ignore"):
-            scaled = ((curve(name, numbers) - self.shift) / self.scale).astype(np.float32)
+            scaled = ((curved(self.column, numbers, self.fill) - self.shift) / self.scale).astype(np.float32)
         check_rows(name, numbers, ~np.isfinite(scaled), "is too large for a 32-bit number; use another scaling")
         return pa.chunked_array([pa.array(scaled)])
 
@@ -74,6 +79,11 @@ class BucketEncoder:
         inner = np.arange(1, column.num_buckets) / column.num_buckets
         edges = np.unique(np.quantile(known, inner, method="inverted_cdf"))
         return cls(column, fill, edges[edges < known.max()].tolist())
+
+    @staticmethod
+    def check(column: NumericColumn, array: pa.ChunkedArray) -> None:
+        """Raises for a column that `fit` would refuse; every number has a bucket."""
+        read_numbers(column.name, array)
 
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
         numbers = read_numbers(self.column.name, array)
@@ -140,6 +150,16 @@ def filled(name: str, numbers: Numbers, fill: float | None) -> Numbers:
     return np.where(bad, fill, numbers)
 
 
+def curved(column: NumericColumn, numbers: Numbers, fill: float | None) -> Numbers:
+    """The filled values on the curve of the scaling.
+
+    Raises:
+        InputError: If one is missing or infinite and `fill` is None, or lies outside of the domain of the curve.
+    """
+    curve, _ = CURVES[column.scaling]
+    return curve(column.name, filled(column.name, numbers, fill))
+
+
 def check_rows(name: str, numbers: Numbers, bad: npt.NDArray[np.bool_], rule: str) -> None:
     """Raises for the first row that is marked as bad.
 
@@ -148,7 +168,7 @@ def check_rows(name: str, numbers: Numbers, bad: npt.NDArray[np.bool_], rule: st
     """
     if bad.any():
         row = int(bad.argmax())
-        raise InputError(f"Column `{name}`, row {row} (counted from 0): value {numbers[row]!s} {rule}.")
+        raise InputError(f"Column `{name}`, row {row}: value {numbers[row]!s} {rule}.")
 
 
 def _same(name: str, numbers: Numbers) -> Numbers:

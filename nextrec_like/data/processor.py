@@ -19,15 +19,16 @@ from nextrec_like.data.columns import (
     checked_columns,
     followers,
     owners,
+    text_columns,
 )
-from nextrec_like.data.ids import KINDS, Hashing, IdEncoder, IdMap, Vocabulary, id_values
+from nextrec_like.data.ids import Hashing, IdEncoder, IdMap, Vocabulary, as_text, id_values
 from nextrec_like.data.numeric import NUMERIC_ENCODERS, BucketEncoder, ScaledEncoder
 from nextrec_like.data.sequences import SequenceEncoder, newest
 from nextrec_like.data.tables import ENCODED, TableLike, check_columns, read_table
 from nextrec_like.errors import InputError, unknown
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 
-FORMAT = 1
+FORMAT = 2
 FILE = "processor.json"
 
 
@@ -48,7 +49,7 @@ class DataProcessor:
         columns: What to do with which column. Other columns, such as labels, are passed through.
 
     Raises:
-        InputError: For duplicate names, or a `vocabulary_of` that is no `IdColumn`.
+        InputError: For duplicate names, a `vocabulary_of` that is no `IdColumn`, or a `query` that is no sparse feature.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -68,13 +69,35 @@ class DataProcessor:
         assert self._fingerprint is not None
         return self._fingerprint
 
+    def read(self, data: TableLike) -> pa.Table:
+        """The data as an Arrow table with all its columns; from CSV files ids are read as text, as `00501`."""
+        return read_table(data, text=text_columns(self.columns))
+
+    def check(self, data: TableLike) -> None:
+        """Raises for a row that `fit` would refuse. Before a table is split, so that the error names the row in it.
+
+        Needs no `fit`. A table that is encoded already has no raw columns to check.
+
+        Raises:
+            InputError: For a missing column, or a value that a column cannot hold.
+        """
+        table = self._read_columns(data)
+        if is_encoded(table):
+            return
+        for column in self.columns:
+            array = table[column.name]
+            if isinstance(column, NumericColumn):
+                NUMERIC_ENCODERS[column.scaling].check(column, array)
+            else:
+                _raw_ids(column, array)
+
     def fit(self, data: TableLike) -> "DataProcessor":
         """Learns scales and vocabularies. Give training rows only: others would leak into the model.
 
         Raises:
             InputError: For a missing column, a value that a column cannot hold, or data that is encoded already.
         """
-        table = read_table(data, [column.name for column in self.columns])
+        table = self._read_columns(data)
         if is_encoded(table):
             raise InputError("The table is encoded already; fit the processor on the raw training rows.")
         numeric = {
@@ -92,11 +115,11 @@ class DataProcessor:
         The result is marked in its schema metadata. A table that this processor has encoded is returned as it is.
 
         Raises:
-            InputError: Before `fit`; for a missing column, a value that a column cannot hold, a type other than in
-                the training rows, or a table that another processor has encoded.
+            InputError: Before `fit`; for a missing column, a value that a column cannot hold, or a table that another
+                processor has encoded.
         """
         fingerprint = self.fingerprint.encode()
-        table = read_table(data)
+        table = self.read(data)
         mark = _mark(table)
         if mark == fingerprint:
             return table
@@ -110,7 +133,7 @@ class DataProcessor:
 
     def fit_transform(self, data: TableLike) -> pa.Table:
         """`fit`, then `transform` of the same rows."""
-        table = read_table(data)
+        table = self.read(data)
         return self.fit(table).transform(table)
 
     def features(self) -> dict[str, list[Any]]:
@@ -146,8 +169,8 @@ class DataProcessor:
         self._check_fitted()
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
-        for position, values in self._vocabularies().items():
-            pyarrow.parquet.write_table(pa.table({"value": values}), path / _vocabulary_file(position))
+        for position, vocabulary in self._vocabularies().items():
+            pyarrow.parquet.write_table(pa.table({"value": vocabulary.values}), path / _vocabulary_file(position))
         content = {"format": FORMAT, "fingerprint": self._fingerprint, **self._description()}
         (path / FILE).write_text(json.dumps(content, indent=2, default=float), encoding="utf-8")
 
@@ -185,30 +208,33 @@ class DataProcessor:
             raise ValueError("its files do not belong together")
         return processor
 
+    def _read_columns(self, data: TableLike) -> pa.Table:
+        return read_table(data, [column.name for column in self.columns], text=text_columns(self.columns))
+
     def _fit_ids(self, column: IdColumn | SequenceColumn, table: pa.Table) -> IdMap:
         if column.hash_size is not None:
             return Hashing(column.hash_size)
-        array = table[column.name]
-        values = id_values(column.name, array) if isinstance(column, IdColumn) else newest(column, array).values
+        values = _raw_ids(column, table[column.name])
         for other in followers(self.columns, column.name):
-            values = _union(column.name, values, other.name, newest(other, table[other.name], values.type).values)
+            values = _union(values, _raw_ids(other, table[other.name]))
         return Vocabulary.fit(values, column.min_count)
 
     def _set(self, numeric: dict[str, ScaledEncoder | BucketEncoder], id_maps: dict[str, IdMap]) -> None:
         self._numeric, self._id_maps = numeric, id_maps
         digest = blake2b(json.dumps(self._description(), default=float).encode(), digest_size=16)
-        for position, values in self._vocabularies().items():
-            digest.update(f"{position} {values.type}".encode())
-            digest.update(json.dumps(values.to_pylist()).encode())
+        for position, vocabulary in self._vocabularies().items():
+            digest.update(f"{position} ".encode())
+            for part in vocabulary.content():
+                digest.update(part)
         self._fingerprint = digest.hexdigest()
 
     def _description(self) -> dict[str, Any]:
         specs = [{"kind": type(column).__name__, **asdict(column)} for column in self.columns]
         return {"columns": specs, "numeric": {name: encoder.state() for name, encoder in self._numeric.items()}}
 
-    def _vocabularies(self) -> dict[int, pa.Array]:
+    def _vocabularies(self) -> dict[int, Vocabulary]:
         maps = [(position, self._id_maps.get(column.name)) for position, column in enumerate(self.columns)]
-        return {position: id_map.values for position, id_map in maps if isinstance(id_map, Vocabulary)}
+        return {position: id_map for position, id_map in maps if isinstance(id_map, Vocabulary)}
 
     def _encoders(self) -> list[Encoder]:
         return [self._encoder(column.name) for column in self.columns]
@@ -240,16 +266,17 @@ def _mark(table: pa.Table) -> bytes | None:
     return (table.schema.metadata or {}).get(ENCODED)
 
 
-def _union(name: str, values: pa.ChunkedArray, other: str, others: pa.ChunkedArray) -> pa.ChunkedArray:
+def _raw_ids(column: IdColumn | SequenceColumn, array: pa.ChunkedArray) -> pa.ChunkedArray:
+    return id_values(column.name, array) if isinstance(column, IdColumn) else newest(column, array).values
+
+
+def _union(values: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_null(others.type):
         return values
     if pa.types.is_null(values.type):
         return others
     if values.type != others.type:
-        raise InputError(
-            f"Columns `{name}` and `{other}` share a vocabulary, but hold {KINDS[values.type]} and "
-            f"{KINDS[others.type]}; convert them to one type."
-        )
+        values, others = as_text(values), as_text(others)
     return pa.chunked_array([*values.chunks, *others.chunks])
 
 

@@ -37,7 +37,7 @@ class SequenceEncoder:
     owner: IdColumn | None = None
 
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
-        kept = newest(self.column, array, self.id_map.kind)
+        kept = newest(self.column, array)
         ids = self.id_map.encode(self.column.name, kept.values).combine_chunks()
         offsets = pa.array(np.concatenate([[0], np.cumsum(kept.lengths)]), pa.int32())
         return pa.chunked_array([pa.ListArray.from_arrays(offsets, ids)])
@@ -52,16 +52,16 @@ class SequenceEncoder:
             embedding_dim=column.embedding_dim or (owner.embedding_dim if owner else None),
             embedding_name=column.embedding_name or shared_name,
             pooling=column.pooling,
+            query=column.query,
         )
 
 
-def newest(column: SequenceColumn, array: pa.ChunkedArray, kind: pa.DataType | None = None) -> Elements:
+def newest(column: SequenceColumn, array: pa.ChunkedArray) -> Elements:
     """The last `max_len` elements of each list.
 
     Args:
         column: Says how many to keep, and how to split text.
         array: Lists, or text to split.
-        kind: Type that the elements are known to have; split text is read as integers if it is int64.
 
     Raises:
         InputError: If the column holds neither lists nor text with a separator, or elements that are no ids.
@@ -74,7 +74,7 @@ def newest(column: SequenceColumn, array: pa.ChunkedArray, kind: pa.DataType | N
     lengths = np.concatenate([part_lengths for _, part_lengths in parts])
     values = pa.chunked_array([part_values for part_values, _ in parts])
     if text:
-        values = _pieces(column.name, values, kind)
+        values = _pieces(values)
     return Elements(id_values(column.name, values, lengths), lengths)
 
 
@@ -94,17 +94,9 @@ def _split(column: SequenceColumn, array: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.split_pattern(pc.if_else(blank, pa.scalar(None, text.type), text), column.separator)
 
 
-def _pieces(name: str, pieces: pa.ChunkedArray, kind: pa.DataType | None) -> pa.ChunkedArray:
+def _pieces(pieces: pa.ChunkedArray) -> pa.ChunkedArray:
     pieces = pc.utf8_trim_whitespace(pieces)
-    pieces = pc.if_else(pc.equal(pieces, ""), pa.scalar(None, pieces.type), pieces)
-    if kind != pa.int64():
-        return pieces
-    try:
-        return pieces.cast(pa.int64())
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"Column `{name}` should hold integers, as its vocabulary does ({error}); check the separator."
-        ) from error
+    return pc.if_else(pc.equal(pieces, ""), pa.scalar(None, pieces.type), pieces)
 
 
 def _last(chunk: pa.Array, max_len: int) -> tuple[pa.Array, npt.NDArray[np.int64]]:

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nextrec_like.errors import InputError
+from nextrec_like.errors import checked_seed, positive_int
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -92,9 +92,8 @@ def synthetic_funnel(num_rows: int = 100_000, seed: int = 0) -> pd.DataFrame:
     Raises:
         InputError: If ``num_rows`` is not positive.
     """
-    if num_rows < 1:
-        raise InputError(f"`num_rows` should be at least 1. Received {num_rows}.")
-    rng = np.random.Generator(np.random.PCG64(seed))
+    num_rows = positive_int("`num_rows`", num_rows)
+    rng = np.random.Generator(np.random.PCG64(checked_seed(seed)))
     items = _draw_items(rng, num_items=int(np.clip(num_rows // 50, NUM_CATEGORIES, 20_000)))
     users = _draw_users(rng, num_users=int(np.clip(num_rows // 20, 20, 200_000)))
     log = _draw_impressions(rng, num_rows, users, items)

@@ -23,17 +23,21 @@ ENCODED = b"nextrec_like.encoded"
 EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 
 
-def read_table(data: TableLike, columns: Iterable[str] | None = None) -> pa.Table:
+def read_table(data: TableLike, columns: Iterable[str] | None = None, *, text: Iterable[str] = ()) -> pa.Table:
     """The data as an Arrow table, without copying where the memory layout allows it.
 
     A missing value is a null in the result, also where the input writes NaN. In CSV files the empty field is
-    missing; a word such as ``NA`` is missing in a column of numbers, and is text in a column of text.
+    missing; a word such as ``NA`` is missing in a column of numbers, and is text in a column of text. The types of the
+    other columns of a CSV file follow from its values: integers and numbers of several files are joined as numbers, and
+    a column without values takes its type from the other files.
 
     Args:
         data: A DataFrame (its index is ignored), a dict from name to array or list (a 2-D array becomes a column
             of lists), an Arrow table, a path to a ``.parquet``, ``.csv`` or ``.csv.gz`` file, a folder of such files
             of one format, or a list of them. Files are read in order and concatenated.
         columns: Names to keep, in this order; by default all.
+        text: Names of columns to read from CSV files as text, such as ids, in which ``00501`` is not ``501``. A name
+            that is not there has no effect, and neither has it on other inputs.
 
     Returns:
         A table with at least one row. The input is never changed.
@@ -43,7 +47,7 @@ def read_table(data: TableLike, columns: Iterable[str] | None = None) -> pa.Tabl
             do not have one type, a name that is not there, and a table without rows.
     """
     wanted = None if columns is None else list(columns)
-    table = _to_table(data, wanted)
+    table = _to_table(data, wanted, frozenset(text))
     _check_unique(table.column_names)
     if wanted is not None:
         check_columns(table.column_names, wanted)
@@ -59,7 +63,7 @@ def column(table: pa.Table, name: str, what: str = "column") -> pa.ChunkedArray:
     Args:
         table: Where to look.
         name: Column name.
-        what: What the column is to the user, such as ``label column``; for the error.
+        what: What the column is to the user, such as ``feature`` or ``label of task `click```; for the error.
 
     Raises:
         InputError: If there is no such column; names the closest one.
@@ -79,7 +83,8 @@ def check_columns(present: Sequence[str], wanted: Iterable[str], what: str = "co
         if name not in known:
             listed = ", ".join(map(str, present[:30])) + (", ..." if len(present) > 30 else "")
             raise InputError(
-                f"The table has no {what} `{name}`.{did_you_mean(name, present)} Columns: {listed or 'none'}."
+                f"The table has no column `{name}`{_role(what)}.{did_you_mean(name, present)} "
+                f"Columns: {listed or 'none'}."
             )
 
 
@@ -98,7 +103,14 @@ def first_missing(array: pa.ChunkedArray) -> int | None:
     return None if position < 0 else position
 
 
-def _to_table(data: object, wanted: list[str] | None) -> pa.Table:
+def _role(what: str) -> str:
+    if what == "column":
+        return ""
+    # A table has many features, but one column for each other purpose.
+    return f", which is {'a' if what == 'feature' else 'the'} {what.removesuffix(':')}"
+
+
+def _to_table(data: object, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
     if isinstance(data, pa.Table):
         return data
     if isinstance(data, pd.DataFrame):
@@ -108,9 +120,9 @@ def _to_table(data: object, wanted: list[str] | None) -> pa.Table:
         _check_unique([str(name) for name in data])
         return _from_columns({str(name): values for name, values in data.items()}, wanted)
     if isinstance(data, str | os.PathLike):
-        return _from_files(_files(Path(data)), wanted)
+        return _from_files(_files(Path(data)), wanted, text)
     if isinstance(data, list | tuple) and all(isinstance(path, str | os.PathLike) for path in data):
-        return _from_files([file for path in data for file in _files(Path(path))], wanted)
+        return _from_files([file for path in data for file in _files(Path(path))], wanted, text)
     raise InputError(
         "A table should be a DataFrame, a dict of arrays, a pyarrow Table, a path, or a list of paths. "
         f"Received {type(data).__name__}."
@@ -197,27 +209,45 @@ def _files_in(folder: Path) -> list[Path]:
     return files
 
 
-def _from_files(files: list[Path], wanted: list[str] | None) -> pa.Table:
+def _from_files(files: list[Path], wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
     if not files:
         raise InputError("The list of files is empty; give at least one path.")
-    tables = [_read_file(file, wanted) for file in files]
+    tables = [_read_file(file, wanted, text) for file in files]
     _check_unique(tables[0].column_names)
     for file, table in zip(files[1:], tables[1:]):
         _check_unique(table.column_names)
         _check_alike(files[0], tables[0], file, table)
     names = tables[0].column_names
-    return pa.concat_tables([table.select(names) for table in tables], promote_options="permissive")
+    # A CSV column of nothing but words such as `NA` is taken for missing. Unless another file says that it holds numbers,
+    # it is text, so it is read again as text.
+    blank = [name for name in names if name not in text and _may_be_text([table.field(name).type for table in tables])]
+    tables = [_with_words(file, table, blank).select(names) for file, table in zip(files, tables)]
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
-def _read_file(file: Path, wanted: list[str] | None) -> pa.Table:
+def _may_be_text(types: Sequence[pa.DataType]) -> bool:
+    return all(pa.types.is_null(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in types)
+
+
+def _with_words(file: Path, table: pa.Table, names: Sequence[str]) -> pa.Table:
+    blank = [name for name in names if pa.types.is_null(table.field(name).type)]
+    if not blank or EXTENSIONS[_extension(file) or ""] != "csv":
+        return table
+    words = _read_file(file, blank, frozenset(blank))
+    for name in blank:
+        table = table.set_column(table.schema.get_field_index(name), name, words.column(name))
+    return table
+
+
+def _read_file(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
     read = {"parquet": _read_parquet, "csv": _read_csv}[EXTENSIONS[_extension(file) or ""]]
     try:
-        return read(file, wanted)
+        return read(file, wanted, text)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"File `{file}` could not be read: {error}. Check that it is complete.") from error
 
 
-def _read_parquet(file: Path, wanted: list[str] | None) -> pa.Table:
+def _read_parquet(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
     with pyarrow.parquet.ParquetFile(file) as parquet:
         names = parquet.schema_arrow.names
         if wanted is not None:
@@ -227,13 +257,9 @@ def _read_parquet(file: Path, wanted: list[str] | None) -> pa.Table:
     return table if wanted is None else table.select(wanted)
 
 
-def _read_csv(file: Path, wanted: list[str] | None) -> pa.Table:
-    table = pyarrow.csv.read_csv(file)
-    # A column of nothing but words such as `NA` is taken for missing; it is text, so it is read again as text.
-    blank = {field.name: pa.string() for field in table.schema if pa.types.is_null(field.type)}
-    if blank:
-        options = pyarrow.csv.ConvertOptions(column_types=blank)
-        table = pyarrow.csv.read_csv(file, convert_options=options)
+def _read_csv(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
+    options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
+    table = pyarrow.csv.read_csv(file, convert_options=options)
     arrays = [_blank_to_null(array) for array in table.columns]
     return pa.table(arrays, names=table.column_names)
 

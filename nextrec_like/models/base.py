@@ -55,10 +55,31 @@ class Model(Estimator):
         self.features = FeatureSet(dense_features, sparse_features, sequence_features)
         self.tasks: TaskSet = build_tasks(target, task)
         self.tasks.check_features(self.features.names)
+        self.attach(processor)
+        self.hyperparameters: dict[str, object] = {}
+
+    def attach(self, processor: DataProcessor | None) -> None:
+        """Takes a fitted processor, whose ids must be those of the features.
+
+        Raises:
+            InputError: If it is no fitted processor, or gives a feature another vocabulary.
+        """
         if processor is not None and not isinstance(processor, DataProcessor):
             raise InputError(f"`processor` should be a DataProcessor. Received {processor!r}.")
         self.processor = processor
-        self.hyperparameters: dict[str, object] = {}
+        if processor is None:
+            self.processor_fingerprint = None
+            return
+        self.processor_fingerprint = processor.fingerprint
+        encoded = processor.features()
+        sizes = {f.name: f.vocab_size for f in [*encoded["sparse_features"], *encoded["sequence_features"]]}
+        for feature in self.features.ids:
+            size = sizes.get(feature.name, feature.vocab_size)
+            if size != feature.vocab_size:
+                raise InputError(
+                    f"Feature `{feature.name}` has vocab_size {feature.vocab_size}, but the processor gives it {size} "
+                    f"ids; pass the processor that the features came from."
+                )
 
     @property
     def task_names(self) -> list[str]:

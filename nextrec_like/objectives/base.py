@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nextrec_like.batch import Logits
+from nextrec_like.errors import warn
 from nextrec_like.objectives.losses import Loss
 from nextrec_like.tasks import Task, TaskSet
 
@@ -34,9 +35,11 @@ class Objective(ABC):
 
     Attributes:
         needs_all_impressions: Whether a child task learns from rows where its parent did not happen.
+        follows_parents: Whether the parents of tasks change what is trained.
     """
 
     needs_all_impressions = True
+    follows_parents = False
 
     def __init__(self, tasks: TaskSet, losses: Mapping[str, Loss]) -> None:
         self.tasks = tasks
@@ -52,6 +55,15 @@ class Objective(ABC):
 
         A regression task has its expected value in place of a probability.
         """
+
+    def warn_without_parents(self) -> None:
+        """Warns if parents would change what is trained, there are several tasks, and none has a parent."""
+        if self.follows_parents and len(self.tasks) > 1 and all(task.parent is None for task in self.tasks):
+            first, second = self.tasks.names[:2]
+            warn(
+                f"No task has a parent, so {type(self).__name__} trains as Marginal does; if `{second}` follows "
+                f"`{first}`, write Task('{second}', parent='{first}')."
+            )
 
     def observed(self, labels: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rows that a task learns from: bool, shape ``(B,)``."""

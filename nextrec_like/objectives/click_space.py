@@ -15,6 +15,7 @@ class ClickSpace(Objective):
     """
 
     needs_all_impressions = False
+    follows_parents = True
 
     def scores(self, logits: Logits) -> Logits:
         return logits

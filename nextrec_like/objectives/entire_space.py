@@ -22,6 +22,8 @@ class EntireSpace(Objective):
         InputError: For a regression task with a parent, which has no product of probabilities.
     """
 
+    follows_parents = True
+
     def __init__(self, tasks: TaskSet, losses: Mapping[str, Loss]) -> None:
         super().__init__(tasks, losses)
         for task in tasks:

@@ -56,16 +56,26 @@ class Schedule:
         else:
             self._warm_step(self.steps / self.warmup_steps)
         if self.scheduler is not None and self.interval == "step":
-            self.scheduler.step()
+            self._advance()
 
     def end_epoch(self, score: float | None) -> None:
         """Advances a scheduler that counts epochs; `score`: monitored value, higher is better."""
         if self.scheduler is None or self.interval != "epoch":
             return
         if not isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step()
+            self._advance()
         elif score is not None:
             self.scheduler.step(score if self.scheduler.mode == "max" else -score)
+
+    def _advance(self) -> None:
+        assert self.scheduler is not None
+        try:
+            self.scheduler.step()
+        except ValueError as error:
+            raise InputError(
+                f"`scheduler` {type(self.scheduler).__name__} cannot go on: {error}. Count epochs times steps for an "
+                f"interval of `step`."
+            ) from error
 
     def _warm_step(self, factor: float) -> None:
         rates = [group["lr"] for group in self.optimizer.param_groups]

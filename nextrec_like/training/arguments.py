@@ -29,6 +29,8 @@ def group_of(table: pa.Table, group_id: str | None, processor: DataProcessor | N
     """
     if group_id is None:
         raise InputError("The metric `gauc` needs the group of each row, usually the user; pass `group_id='user_id'`.")
+    if not isinstance(group_id, str):
+        raise InputError(f"`group_id` should be the name of a column. Received {group_id!r}.")
     if is_encoded(table) and processor is not None and group_id in [spec.name for spec in processor.columns]:
         message = (
             f"`group_id` column `{group_id}` is encoded, so all unknown values count as one group; pass the raw table."

@@ -15,6 +15,7 @@ from torch import Tensor
 from nextrec_like.errors import InputError
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.history import EpochRecord, History
+from nextrec_like.training.saving import new_folder
 
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
@@ -34,7 +35,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder = new_folder(folder, "checkpoint_dir")
         self.arguments: dict[str, Any] = {}
 
     def attach(self, trainer: "Trainer", model: dict[str, Any]) -> None:
@@ -105,6 +106,8 @@ class Checkpoint(Callback):
             [EpochRecord(**record) for record in history["epochs"]], history["best_epoch"], history["stopped_early"]
         )
         trainer.best_score, trainer.should_stop = state["best_score"], history["stopped_early"]
+        done = len(trainer.history.epochs)
+        trainer.progress.write(f"resumed after epoch {done} of {trainer.settings.epochs} from '{folder}'")
 
     def _state(self, trainer: "Trainer") -> dict[str, Any]:
         schedule = trainer.parts.schedule

@@ -59,6 +59,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
     features: FeatureSet
     tasks: TaskSet
     processor: DataProcessor | None
+    processor_fingerprint: str | None
     hyperparameters: dict[str, object]
     default_objective: str
 
@@ -140,6 +141,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
             warmup_steps=warmup_steps,
             clip_norm=clip_norm,
         )
+        parts.objective.warn_without_parents()
         if self._parts is not None:
             self._parts.site.detach()
         if parts.weighting.needs != "losses":
@@ -289,6 +291,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         Raises:
             InputError: If the folder holds anything else.
         """
+        self._check_processor()
         save_model(self, folder)
 
     def summary(self) -> str:
@@ -334,11 +337,19 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
         self.to(target)
         return predict_packed(self, self.objective, data.on(target), target)
 
+    def _check_processor(self) -> None:
+        if self.processor is not None and self.processor.fingerprint != self.processor_fingerprint:
+            raise InputError(
+                "The processor was fitted again after the model was made, so its ids mean something else; use "
+                "`transform` on new rows, and never `fit` or `fit_transform`."
+            )
+
     def _pack(
         self, data: Data, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
     ) -> PackedData:
         table = read_table(data)
         group = group_of(table, group_id, self.processor) if "gauc" in metrics else None
         if self.processor is not None:
+            self._check_processor()
             table = self.processor.transform(table)
         return pack(table, self.features, self.tasks if labels else None, group)

@@ -19,11 +19,16 @@ class Progress:
         epochs: Number of epochs.
         num_rows: Rows of an epoch.
         verbose: 0 is silent.
+
+    Attributes:
+        notes: Lines to print below the next table.
     """
 
     def __init__(self, epochs: int, num_rows: int, verbose: int) -> None:
         self.epochs, self.num_rows, self.verbose = epochs, num_rows, verbose
         self.interactive = sys.stderr.isatty() or "ipykernel" in sys.modules
+        self.notes: list[str] = []
+        self._shown: set[str] = set()
         self._bar: tqdm | None = None
         self._start = self._last = 0.0
         self._done = 0
@@ -58,8 +63,11 @@ class Progress:
     def end_epoch(self, record: EpochRecord) -> None:
         """Closes the bar and prints the table."""
         self.close()
-        if self.verbose:
-            self.write(epoch_table(record, self.epochs))
+        reasons = [f"{task} {name}: {why}" for task, whys in record.reasons.items() for name, why in whys.items()]
+        new = [reason for reason in reasons if reason not in self._shown]
+        self._shown.update(new)
+        self.write("\n".join([epoch_table(record, self.epochs), *(f"  {reason}" for reason in new), *self.notes]))
+        self.notes.clear()
 
     def close(self) -> None:
         """Closes the bar."""
@@ -97,8 +105,7 @@ def epoch_table(record: EpochRecord, epochs: int) -> str:
     )
     if record.score is not None:
         title += f"   score {record.score:.5f}"
-    notes = [f"  {task} {name}: {why}" for task, whys in record.reasons.items() for name, why in whys.items()]
-    return "\n".join([title, format_table(header, rows), *notes])
+    return "\n".join([title, format_table(header, rows)])
 
 
 def metrics_table(metrics: Mapping[str, Mapping[str, float | int | None]]) -> str:

@@ -22,9 +22,8 @@ DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processo
 
 def save_model(model: "Estimator", folder: str | Path) -> None:
     """Writes a model folder; see `Estimator.save`."""
-    path = Path(folder)
+    path = new_folder(folder, "folder")
     _check_free(path)
-    path.mkdir(parents=True, exist_ok=True)
     save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, path / WEIGHTS)
     (path / DESCRIPTION).write_text(json.dumps(describe(model), indent=2, ensure_ascii=False), encoding="utf-8")
     shutil.rmtree(path / PROCESSOR, ignore_errors=True)
@@ -40,6 +39,7 @@ def describe(model: "Estimator") -> dict[str, Any]:
         "objective": type(model.objective).__name__,
         "fitted": model.is_fitted,
         "num_fits": model.num_fits,
+        "processor": model.processor_fingerprint,
         "dense_features": [asdict(feature) for feature in model.features.dense],
         "sparse_features": [asdict(feature) for feature in model.features.sparse],
         "sequence_features": [asdict(feature) for feature in model.features.sequence],
@@ -82,8 +82,23 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
         raise InputError(f"'{path}' cannot be read ({error}); the saved model is damaged.") from error
 
 
+def new_folder(folder: str | Path, parameter: str) -> Path:
+    """The folder, made if it does not exist.
+
+    Raises:
+        InputError: If it is no path, or cannot be made.
+    """
+    if not isinstance(folder, (str, Path)):
+        raise InputError(f"`{parameter}` should be a path. Received {folder!r}.")
+    if Path(folder).is_file():
+        raise InputError(f"`{parameter}` '{folder}' is a file; give a folder.")
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"`{parameter}` '{folder}' cannot be made: {error.strerror}; give another folder.") from error
+    return Path(folder)
+
+
 def _check_free(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise InputError(f"'{path}' is a file; give a folder to save the model in.")
-    if path.is_dir() and any(path.iterdir()) and not (path / DESCRIPTION).is_file():
+    if any(path.iterdir()) and not (path / DESCRIPTION).is_file():
         raise InputError(f"'{path}' holds other files; give a new or empty folder, or one with a saved model.")

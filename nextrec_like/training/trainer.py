@@ -145,6 +145,7 @@ class Trainer:
         if patience is not None and best_epoch is not None and record.epoch - best_epoch >= patience:
             self.history.stopped_early = True
             self.stop()
+            self.progress.notes.append(f"stopped early: no better {self.settings.monitor} for {patience} epochs")
 
     def _warn_without_score(self) -> None:
         effect = "`patience` has no effect and no epoch is" if self.settings.patience is not None else "no epoch can be"

@@ -109,8 +109,8 @@ def test_value_label_too_large_for_float32_is_refused_quietly(refused):
 @pytest.mark.parametrize(
     ("missing", "words"),
     [
-        ("age", ["feature `age`", "Did you mean `agee`?"]),
-        ("user", ["feature `user`", "Columns:"]),
+        ("age", ["`age`, which is a feature", "Did you mean `agee`?"]),
+        ("user", ["`user`, which is a feature", "Columns:"]),
         ("is_click", ["label of task `click`", "`is_click`"]),
     ],
 )

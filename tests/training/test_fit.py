@@ -340,3 +340,18 @@ def test_fitted_model_keeps_the_meaning_of_its_logits(train, table):
     assert model.predict(table, device="cpu").equals(before)
     with pytest.warns(InputWarning, match="EntireSpace"):
         model.compile(objective="marginal")
+
+
+def test_binary_and_regression_tasks_can_be_monitored_together(build, train, table, other_table):
+    model = build("mmoe", target=["click", Task("age_of", label="age", kind="regression")], dense_features=None)
+    monitor = {"metric": {"click": "auc", "age_of": "rmse"}, "weights": {"click": 2.0, "age_of": 0.5}}
+    _, history = train(model=model, valid_data=other_table, metrics=["auc", "rmse"], monitor=monitor)
+    valid = history.epochs[0].valid
+    expected = 2.0 * valid["click"]["auc"] - 0.5 * valid["age_of"]["rmse"]
+    assert history.epochs[0].score == pytest.approx(expected)
+
+
+def test_weighted_task_without_the_metric_is_refused(build, train, other_table, refused):
+    model = build("mmoe", target=["click", Task("age_of", label="age", kind="regression")], dense_features=None)
+    with refused("`age_of`", "`auc`", "rmse"):
+        train(model=model, valid_data=other_table, metrics=["auc", "rmse"], monitor={"click": 0.5, "age_of": 0.5})

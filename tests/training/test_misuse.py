@@ -112,7 +112,7 @@ def test_missing_feature_column_is_named(method, build, table, refused):
     model = build("mmoe")
     model.compile()
     table["usr"] = table.pop("user")
-    with refused("feature `user`", "Did you mean `usr`?"):
+    with refused("`user`, which is a feature", "Did you mean `usr`?"):
         getattr(model, method)(table)
 
 
