@@ -57,10 +57,9 @@ class Monitor:
         chosen = options.get("metric", _first(metrics, computed))
         if isinstance(chosen, Mapping):
             check_keys("task in `monitor`", chosen, computed)
-        names = list(_checked_weights(weights, computed)) if weights is not None else tasks.names
-        by_name = (
-            chosen if isinstance(chosen, Mapping) else _where_computed(chosen, names, computed, weights is not None)
-        )
+        weighted = weights is not None
+        names = list(_checked_weights(weights, computed)) if weighted else tasks.names
+        by_name = chosen if isinstance(chosen, Mapping) else _where_computed(chosen, names, computed, weighted)
         terms = [
             Term(name, _checked_metric(by_name[name], name, computed), float(weights[name]) if weighted else 1.0)
             for name in names
