@@ -1,5 +1,7 @@
 """A first model: from a log of impressions to the AUC of each task."""
 
+import pandas as pd
+
 from nextrec_like import (
     DataProcessor,
     IdColumn,
@@ -35,8 +37,7 @@ model = MMoE(
 model.compile(optimizer="adam", optimizer_params={"lr": 1e-3}, objective="entire_space", loss_weights="grad_norm")
 model.fit(train, valid, epochs=5, batch_size=1024, patience=1)
 
-for task, metrics in model.evaluate(test).items():
-    print(f"{task:24s} AUC {metrics['auc']:.4f}   logloss {metrics['logloss']:.4f}")
+print(pd.DataFrame(model.evaluate(test)).T.round(4))
 
 model.save("runs/first_model")
 print(load_model("runs/first_model").predict(test).head(3))

@@ -24,7 +24,7 @@ def warn(message: str) -> None:
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == PACKAGE:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, InputWarning, stacklevel=level - 1)
+    warnings.warn(message, InputWarning, stacklevel=level)
 
 
 @contextmanager

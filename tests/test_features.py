@@ -80,6 +80,13 @@ def test_third_position_of_a_sequence_feature_is_max_len():
         ),
         (
             {
+                "sparse": [SparseFeature("item", 5), SparseFeature("last", 5, embedding_name="item")],
+                "sequence": [SequenceFeature("h", 5, embedding_name="item", pooling="target_attention")],
+            },
+            ["`h`", "several", "`item`, `last`", "set `query`"],
+        ),
+        (
+            {
                 "sparse": [SparseFeature("item", 5, 8)],
                 "sequence": [SequenceFeature("h", 5, embedding_dim=4, pooling="target_attention", query="item")],
             },

@@ -49,7 +49,8 @@ class DataProcessor:
         columns: What to do with which column. Other columns, such as labels, are passed through.
 
     Raises:
-        InputError: For duplicate names, a `vocabulary_of` that is no `IdColumn`, or a `query` that is no sparse feature.
+        InputError: For duplicate names, a `vocabulary_of` that is no `IdColumn`, or a `query` that is no sparse
+            feature.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:

@@ -135,7 +135,7 @@ def _parts(
 def _check_complete(values: pa.ChunkedArray, name: str) -> None:
     row = first_missing(values)
     if row is not None:
-        raise InputError(f"Column `{name}` has no value in row {row} (counted from 0); fill it or drop the row.")
+        raise InputError(f"Column `{name}` has no value in row {row}; fill it or drop the row.")
 
 
 def _times(table: pa.Table, name: str) -> pa.ChunkedArray:

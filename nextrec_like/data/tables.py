@@ -218,8 +218,8 @@ def _from_files(files: list[Path], wanted: list[str] | None, text: frozenset[str
         _check_unique(table.column_names)
         _check_alike(files[0], tables[0], file, table)
     names = tables[0].column_names
-    # A CSV column of nothing but words such as `NA` is taken for missing. Unless another file says that it holds numbers,
-    # it is text, so it is read again as text.
+    # A CSV column of nothing but words such as `NA` is taken for missing. It is read again as text, which it is unless
+    # another file has values of another type.
     blank = [name for name in names if name not in text and _may_be_text([table.field(name).type for table in tables])]
     tables = [_with_words(file, table, blank).select(names) for file, table in zip(files, tables)]
     return pa.concat_tables(tables, promote_options="permissive")
@@ -261,7 +261,11 @@ def _read_csv(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.
     options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
     table = pyarrow.csv.read_csv(file, convert_options=options)
     arrays = [_blank_to_null(array) for array in table.columns]
-    return pa.table(arrays, names=table.column_names)
+    arrays = [_without_zeros(array) if name in text else array for name, array in zip(table.column_names, arrays)]
+    table = pa.table(arrays, names=table.column_names)
+    if wanted is not None:
+        check_columns(table.column_names, wanted)
+    return table if wanted is None else table.select(wanted)
 
 
 def _blank_to_null(array: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -269,6 +273,13 @@ def _blank_to_null(array: pa.ChunkedArray) -> pa.ChunkedArray:
         return array
     array = pc.if_else(pc.equal(array, ""), pa.scalar(None, array.type), array)
     return pa.chunked_array([pa.nulls(len(array))]) if array.null_count == len(array) else array
+
+
+def _without_zeros(array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Ids such as 12.0 as 12, where all are so: pandas writes integers with missing values in that way."""
+    if not pa.types.is_string(array.type) or not pc.all(pc.match_substring_regex(array, r"^-?\d+\.0$")).as_py():
+        return array
+    return pc.replace_substring_regex(array, r"\.0$", "")
 
 
 def _check_alike(first_file: Path, first: pa.Table, file: Path, table: pa.Table) -> None:

@@ -347,7 +347,7 @@ class Estimator(nn.Module, metaclass=EstimatorMeta):
     def _pack(
         self, data: Data, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
     ) -> PackedData:
-        table = read_table(data)
+        table = read_table(data) if self.processor is None else self.processor.read(data)
         group = group_of(table, group_id, self.processor) if "gauc" in metrics else None
         if self.processor is not None:
             self._check_processor()

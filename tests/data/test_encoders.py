@@ -11,7 +11,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from nextrec_like.data.columns import IdColumn, NumericColumn
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, InputWarning
 
 
 def encode(column, train, test=None):
@@ -69,19 +69,19 @@ def test_numbers_of_any_type_are_read(values):
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "nan"), (float("nan"), "nan"), (float("-inf"), "-inf")])
 def test_missing_number_without_fill_names_row_value_and_fix(value, shown):
-    with pytest.raises(InputError, match=f"Column `x`, row 1 .*value {shown} is missing or infinite; set `fill_value`"):
+    with pytest.raises(InputError, match=f"Column `x`, row 1: value {shown} is missing or infinite; set `fill_value`"):
         encode(NumericColumn("x"), [1.0, value])
-    with pytest.raises(InputError, match=f"Column `x`, row 1 .*value {shown} is missing or infinite; set `fill_value`"):
+    with pytest.raises(InputError, match=f"Column `x`, row 1: value {shown} is missing or infinite; set `fill_value`"):
         encode(NumericColumn("x"), [1.0, 2.0], [1.0, value])
 
 
 def test_log1p_of_minus_one_names_row_and_value():
-    with pytest.raises(InputError, match=r"Column `x`, row 2 .*value -1\.0 is not above -1"):
+    with pytest.raises(InputError, match=r"Column `x`, row 2: value -1\.0 is not above -1"):
         encode(NumericColumn("x", "log1p"), [0.0, -0.5, -1.0])
 
 
 def test_number_too_large_for_32_bits_is_an_error():
-    with pytest.raises(InputError, match=r"row 1 .*too large for a 32-bit number"):
+    with pytest.raises(InputError, match=r"row 1: .*too large for a 32-bit number"):
         encode(NumericColumn("x", "none"), [1.0, 1e39])
 
 
@@ -199,7 +199,7 @@ def test_large_integers_stay_exact():
 
 @pytest.mark.parametrize("value", [1.7, float("inf"), 2.0**53])
 def test_float_that_is_no_exact_integer_names_row_and_value(value):
-    with pytest.raises(InputError, match=f"Column `x`, row 2 .*value {value} is not an exact integer"):
+    with pytest.raises(InputError, match=f"Column `x`, row 2: value {value} is not an exact integer"):
         encode(IdColumn("x"), [1.0, float("nan"), value])
 
 
@@ -218,15 +218,37 @@ def test_id_column_of_another_type_is_an_error(values, message):
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "message"),
+    ("train", "test", "expected"),
     [
-        (["a"], [1], "fitted on strings and now holds integers"),
-        ([1], ["a"], "fitted on integers and now holds strings"),
+        (["12", "12", "007", "-3"], [12, 7, -3, None], [2, 1, 3, 1]),
+        ([12, 12, 7, -3], ["12", "007", "7", "-3", "x", None], [2, 1, 4, 3, 1, 1]),
+        ([12, 12, 7], [12.0, 7.0], [2, 3]),
     ],
 )
-def test_type_other_than_in_training_is_an_error(train, test, message):
-    with pytest.raises(InputError, match=f"Column `x` was {message}"):
-        encode(IdColumn("x"), train, test)
+def test_integer_and_its_decimal_text_are_the_same_id(train, test, expected):
+    assert encode(IdColumn("x"), train, test) == expected
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "shown"),
+    [(["a", "b"], [None, 3, 2], "3"), ([5, 6], ["007"], "007"), ([None], ["a"], "a"), ([5], [2, 3], "2")],
+)
+def test_column_without_one_known_value_is_warned_of(train, test, shown):
+    with pytest.warns(
+        InputWarning, match=rf"No value of column `x` is known from the training rows \(first: `{shown}`\)"
+    ):
+        encode(IdColumn("x"), train, test * 100)
+
+
+def test_one_new_row_is_not_warned_of(recwarn):
+    encode(IdColumn("x"), ["a", "b"], ["c"])
+    assert not recwarn
+
+
+@pytest.mark.parametrize(("train", "test"), [(["a"], ["z", "a"]), (["a"], [None, None]), ([None], [None])])
+def test_one_known_value_or_none_at_all_is_not_warned_of(train, test, recwarn):
+    encode(IdColumn("x"), train, test)
+    assert not recwarn.list
 
 
 # hashing

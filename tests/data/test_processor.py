@@ -16,7 +16,7 @@ COLUMNS = [
     NumericColumn("price", scaling="quantile", num_buckets=3),
     IdColumn("item.id", embedding_dim=8, embedding_name="item"),
     IdColumn("käse", hash_size=16),
-    SequenceColumn("../history", vocabulary_of="item.id", max_len=2, pooling="target_attention"),
+    SequenceColumn("../history", vocabulary_of="item.id", max_len=2, pooling="target_attention", query="item.id"),
     SequenceColumn("tags", separator=","),
 ]
 
@@ -78,7 +78,7 @@ def test_features_have_the_fitted_sizes(processor):
             SparseFeature("käse", vocab_size=16),
         ],
         "sequence_features": [
-            SequenceFeature("../history", 5, 2, 8, "item", pooling="target_attention"),
+            SequenceFeature("../history", 5, 2, 8, "item", pooling="target_attention", query="item.id"),
             SequenceFeature("tags", 4),
         ],
     }
@@ -137,6 +137,63 @@ def test_metadata_of_the_input_is_kept_except_the_index_of_pandas(processor, row
     table = pa.Table.from_pandas(rows)
     table = table.replace_schema_metadata({**table.schema.metadata, b"origin": b"shop"})
     assert set(processor.transform(table).schema.metadata) == {b"origin", b"nextrec_like.encoded"}
+
+
+def test_metadata_of_a_label_is_kept(tmp_path):
+    fields = [pa.field("x", pa.string()), pa.field("paid", pa.int64(), metadata={b"derived_from": b"time"})]
+    pyarrow.parquet.write_table(pa.table([["a"], [1]], pa.schema(fields)), tmp_path / "rows.parquet")
+    encoded = DataProcessor([IdColumn("x")]).fit_transform(tmp_path / "rows.parquet")
+    assert encoded.field("paid").metadata[b"derived_from"] == b"time"
+
+
+def test_ids_of_csv_files_are_read_as_text(tmp_path):
+    file, log = tmp_path / "rows.csv", pa.table({"zip": ["00501", "501", "A7"], "seen": ["7|00501", "7", ""]})
+    file.write_text("zip,seen,n\n00501,7|00501,1\n501,7,2\nA7,,3\n", encoding="utf-8")
+    processor = DataProcessor([IdColumn("zip"), SequenceColumn("seen", separator="|")]).fit(file)
+    assert processor.read(file).to_pydict() == {
+        "zip": ["00501", "501", "A7"],
+        "seen": ["7|00501", "7", None],
+        "n": [1, 2, 3],
+    }
+    assert processor.vocabulary("zip").to_pylist() == ["00501", "501", "A7"]
+    assert processor.transform(file).select(["zip", "seen"]).equals(processor.transform(log))
+    small = tmp_path / "small.csv"
+    small.write_text("zip,seen\n501,7\n", encoding="utf-8")
+    assert processor.transform(small).to_pydict() == {"zip": [3], "seen": [[2]]}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        (NumericColumn("x"), [1.0, None], "Column `x`, row 1: value nan is missing or infinite"),
+        (NumericColumn("x", "log1p"), [0.0, 2.0, -1.0], r"Column `x`, row 2: value -1\.0 is not above -1"),
+        (NumericColumn("x", "log1p", fill_value="mean"), [None, 9.0, -2.0], r"row 2: value -2\.0 is not above -1"),
+        (NumericColumn("x", "quantile"), ["a"], "Column `x` should hold numbers"),
+        (IdColumn("x"), [1.0, 2.5], r"Column `x`, row 1: value 2\.5 is not an exact integer"),
+        (SequenceColumn("x"), [[1.0], [3.0, 2.5]], r"Column `x`, row 1: value 2\.5 is not an exact integer"),
+        (IdColumn("y"), [1], "The table has no column `y`"),
+    ],
+)
+def test_check_refuses_a_row_as_fit_does_without_being_fitted(column, values, message):
+    for use in (DataProcessor([column]).check, DataProcessor([column]).fit):
+        with pytest.raises(InputError, match=message):
+            use({"x": values})
+
+
+def test_check_takes_what_fit_takes(processor, rows):
+    DataProcessor(COLUMNS).check(rows)
+    DataProcessor(COLUMNS).check(processor.transform(rows))
+    filled = NumericColumn("x", "log1p", fill_value="median")
+    DataProcessor([filled]).check({"x": [None, float("-inf"), 3.0]})
+
+
+def test_fingerprint_does_not_depend_on_chunks_but_on_values():
+    def fingerprint(*chunks):
+        return DataProcessor([IdColumn("x")]).fit({"x": pa.chunked_array(chunks)}).fingerprint
+
+    assert fingerprint(["a", "b"], ["c"]) == fingerprint(["a"], ["b", "c"])
+    others = [fingerprint(["ab", "c"]), fingerprint(["a", "bc"]), fingerprint(["ab"]), fingerprint([1, 2])]
+    assert len({fingerprint(["a", "b", "c"]), *others}) == 5
 
 
 def test_table_of_another_processor_is_an_error(processor, rows):
@@ -229,7 +286,7 @@ def test_loading_damaged_files_names_the_file(processor, tmp_path, damage):
     content = json.loads(text)
     damages = {
         "cut": lambda: file.write_text(text[:50], encoding="utf-8"),
-        "no columns": lambda: file.write_text('{"format": 1}', encoding="utf-8"),
+        "no columns": lambda: file.write_text('{"format": 2}', encoding="utf-8"),
         "odd column": lambda: file.write_text(json.dumps({**content, "columns": [{"kind": "os"}]}), encoding="utf-8"),
         "other number": lambda: file.write_text(text.replace('"shift": 0.2', '"shift": 0.3'), encoding="utf-8"),
         "no vocabulary": vocabulary.unlink,
@@ -269,6 +326,10 @@ def test_loading_damaged_files_names_the_file(processor, tmp_path, damage):
         (
             lambda: DataProcessor([IdColumn("item_id"), SequenceColumn("h", vocabulary_of="item")]),
             "vocabulary_of `item`, which is not an IdColumn. Did you mean `item_id`",
+        ),
+        (
+            lambda: DataProcessor([IdColumn("item"), NumericColumn("price"), SequenceColumn("h", query="itme")]),
+            "query `itme`, which is not an IdColumn or column of buckets. Did you mean `item`",
         ),
         (
             lambda: DataProcessor([NumericColumn("item"), SequenceColumn("h", vocabulary_of="item")]),

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from nextrec_like.data.columns import IdColumn, SequenceColumn
+from nextrec_like.data.ids import FIRST
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, InputWarning
 
 
 def encode(column, train, test=None):
@@ -99,7 +100,7 @@ def test_sequence_column_of_numbers_is_an_error():
 
 
 def test_fractional_element_names_the_row():
-    with pytest.raises(InputError, match=r"Column `x`, row 2 .*value 2\.5 is not an exact integer"):
+    with pytest.raises(InputError, match=r"Column `x`, row 2: value 2\.5 is not an exact integer"):
         encode(SequenceColumn("x"), [[1.0, 2.0], [], [3.0, 2.5]])
 
 
@@ -119,20 +120,21 @@ def test_shared_vocabulary_is_that_of_both_columns():
     assert processor.vocabulary("history").equals(processor.vocabulary("item"))
 
 
-def test_split_text_is_read_as_integers_if_the_items_are_integers():
-    processor = fit_shared([7, 5], ["5|9", ""], separator="|")
-    table = processor.transform({"item": [5, 9], "history": ["7|5", "9"]})
-    assert table.to_pydict() == {"item": [2, 4], "history": [[3, 2], [4]]}
+@pytest.mark.parametrize(
+    ("items", "history", "separator"), [([7, 5], ["5|9", "a"], "|"), (["7", "5"], [[5, 9], [9, 5, 5]], None)]
+)
+def test_shared_vocabulary_of_integers_and_text_is_one_of_text(items, history, separator):
+    processor = fit_shared(items, history, separator=separator)
+    vocabulary = processor.vocabulary("item").to_pylist()
+    assert vocabulary == (["5", "7", "9", "a"] if separator else ["5", "9", "7"])
+    table = processor.transform({"item": [5, 9], "history": [["7", "5"], ["9"]]})
+    known = {value: FIRST + position for position, value in enumerate(vocabulary)}
+    assert table.to_pydict() == {"item": [known["5"], known["9"]], "history": [[known["7"], known["5"]], [known["9"]]]}
 
 
-def test_text_that_is_no_integer_in_a_shared_vocabulary_is_an_error():
-    with pytest.raises(InputError, match=r"Column `history` should hold integers.*check the separator"):
-        fit_shared([7, 5], ["5|9", "a"], separator="|")
-
-
-def test_columns_of_different_types_cannot_share_a_vocabulary():
-    with pytest.raises(InputError, match="`item` and `history` share a vocabulary, but hold integers and strings"):
-        fit_shared([7], [["a"]])
+def test_sequences_without_one_known_element_are_warned_of():
+    with pytest.warns(InputWarning, match=r"No value of column `x` .*first: `8`"):
+        encode(SequenceColumn("x"), [[1, 2]], [[], [8, 9]] * 50)
 
 
 def test_column_without_values_shares_the_vocabulary_of_the_other():

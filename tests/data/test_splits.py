@@ -151,7 +151,7 @@ def test_time_as_text_is_an_error():
 
 
 def test_missing_column_names_the_closest(frame):
-    with pytest.raises(InputError, match=r"no time column `tiem`\. Did you mean `time`"):
+    with pytest.raises(InputError, match=r"no column `tiem`, which is the time column\. Did you mean `time`"):
         split_by_time(frame, "tiem")
-    with pytest.raises(InputError, match=r"no group column `usr`\. Did you mean `user`"):
+    with pytest.raises(InputError, match=r"no column `usr`, which is the group column\. Did you mean `user`"):
         split_by_group(frame, "usr")

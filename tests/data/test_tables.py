@@ -1,4 +1,5 @@
 import gzip
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,52 @@ def test_csv_word_na_is_text_in_a_text_column_and_missing_in_a_number_column(tmp
 
 def test_csv_column_of_nothing_but_na_is_text(tmp_path):
     assert read_table(write(tmp_path / "rows.csv", "country,x\nNA,1\nNA,2\n"))["country"].to_pylist() == ["NA", "NA"]
+
+
+def test_csv_column_named_as_text_keeps_zeros_and_words(tmp_path):
+    file = write(tmp_path / "rows.csv", 'zip,n\n00501,007\nNA,1\n,2\n"",3\n501,4\n')
+    expected = {"zip": ["00501", "NA", None, None, "501"], "n": [7, 1, 2, 3, 4]}
+    assert read_table(file, text=["zip", "elsewhere"]).to_pydict() == expected
+    assert read_table(file, ["zip"], text=["zip"]).to_pydict() == {"zip": expected["zip"]}
+
+
+def test_text_has_no_effect_on_other_inputs(tmp_path):
+    table = pa.table({"zip": [501]})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    for data in (table, tmp_path / "rows.parquet", {"zip": [501]}, pd.DataFrame({"zip": [501]})):
+        assert read_table(data, text=["zip"]).to_pydict() == {"zip": [501]}
+
+
+def test_csv_files_agree_in_columns_of_text(tmp_path):
+    files = [write(tmp_path / f"{i}.csv", f"zip\n{value}\n") for i, value in enumerate(["12", "", "A7", "1.5", "NA"])]
+    files[1].write_text('zip\n""\n')
+    assert read_table(files, text=["zip"]).to_pydict() == {"zip": ["12", None, "A7", "1.5", "NA"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("1", "2.5", [1.0, 2.5]),
+        ("NA", "2", [None, 2]),
+        ("2.5", "NA", [2.5, None]),
+        ("NA", "DE", ["NA", "DE"]),
+        ("NA", "NA", ["NA", "NA"]),
+        ('""', "2024-01-01", [None, date(2024, 1, 1)]),
+    ],
+)
+def test_csv_files_share_the_type_of_a_column(tmp_path, first, second, expected):
+    files = [write(tmp_path / "1.csv", f"x\n{first}\n"), write(tmp_path / "2.csv", f"x\n{second}\n")]
+    assert read_table(files).to_pydict() == {"x": expected}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_metadata_of_a_field_is_kept(tmp_path, count):
+    field = pa.field("paid", pa.int64(), metadata={b"derived_from": b"time"})
+    for number in range(count):
+        pyarrow.parquet.write_table(
+            pa.table([[number], [0]], pa.schema([field, ("x", pa.int64())])), tmp_path / f"{number}.parquet"
+        )
+    assert read_table(tmp_path, ["x", "paid"]).field("paid").metadata[b"derived_from"] == b"time"
 
 
 def test_folder_is_read_in_the_order_of_names(tmp_path):
@@ -232,8 +279,30 @@ def test_missing_column_names_the_closest(tmp_path):
             read_table(data, columns=["itemid"])
 
 
-def test_column_says_what_it_is_to_the_user():
-    table = pa.table({"click": [0, 1]})
-    assert column(table, "click").to_pylist() == [0, 1]
-    with pytest.raises(InputError, match=r"no label column `clik`\. Did you mean `click`"):
-        column(table, "clik", "label column")
+@pytest.mark.parametrize(
+    ("what", "role"),
+    [
+        ("column", ""),
+        ("feature", ", which is a feature"),
+        ("label of task `click`:", ", which is the label of task `click`"),
+        ("group_id", ", which is the group_id"),
+        ("time column", ", which is the time column"),
+    ],
+)
+def test_missing_column_says_what_it_is_to_the_user(what, role):
+    with pytest.raises(InputError) as caught:
+        column(pa.table({"click": [0, 1]}), "clik", what)
+    assert str(caught.value) == f"The table has no column `clik`{role}. Did you mean `click`? Columns: click."
+
+
+def test_csv_ids_that_pandas_wrote_as_floats_are_integers_again(tmp_path):
+    pd.DataFrame({"user": [12, None, 7], "code": ["1.0", "x", "2.0"]}).to_csv(tmp_path / "log.csv", index=False)
+    table = read_table(tmp_path / "log.csv", text=["user", "code"])
+    assert table["user"].to_pylist() == ["12", None, "7"]
+    assert table["code"].to_pylist() == ["1.0", "x", "2.0"]
+
+
+def test_csv_and_parquet_in_one_list_may_have_other_columns_beside(tmp_path):
+    pd.DataFrame({"a": [1], "extra": [5]}).to_csv(tmp_path / "1.csv", index=False)
+    pd.DataFrame({"a": [2], "other": [6]}).to_parquet(tmp_path / "2.parquet")
+    assert read_table([tmp_path / "1.csv", tmp_path / "2.parquet"], ["a"])["a"].to_pylist() == [1, 2]

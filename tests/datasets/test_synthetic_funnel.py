@@ -51,7 +51,7 @@ def test_any_size_has_that_many_rows(num_rows):
 
 @pytest.mark.parametrize("num_rows", [0, -5])
 def test_no_rows_is_refused(num_rows):
-    with pytest.raises(InputError, match="`num_rows` should be at least 1"):
+    with pytest.raises(InputError, match="`num_rows` should be a positive integer"):
         synthetic_funnel(num_rows)
 
 
