@@ -168,7 +168,7 @@ def _names(text: str) -> list[str]:
 
 
 def _read(model: Model, paths: Sequence[str]) -> pa.Table:
-    """Files as the model takes them: an id such as ``007`` in a CSV file stays text if it was text in training."""
+    """Files with all their columns; an id such as ``007`` in a CSV file stays as it is."""
     return read_table(paths) if model.processor is None else model.processor.read(paths)
 
 

@@ -61,7 +61,7 @@ def train(config: Config, *, echo: Echo | None = None) -> Path:
     """
     say: Echo = echo or (lambda text: None)
     tables = read_data(config)
-    processor = fit_processor(config, tables)
+    processor = fit_processor(config, tables["train"])
     features = build_features(config, processor)
     say(describe_data(config, tables))
     seeds, folder, results = config.training.all_seeds, None, {}

@@ -130,6 +130,8 @@ WRONG = [
     ("optimizer_params: {lr: 1e-3}", "shuffle: 1", "22:3", "`training.shuffle` should be a boolean. Received 1."),
     ("optimizer_params: {lr: 1e-3}", "clip_norm: .nan", "22:3", "`training.clip_norm` should be a finite number."),
     ("optimizer_params: {lr: 1e-3}", "monitor: {metric: auk}", "22:13", "`metrics` `auk`. Did you mean `auc`?"),
+    ("optimizer_params: {lr: 1e-3}", "monitor: {metric: {click: auk}}", "22:22", "`auk`. Did you mean `auc`?"),
+    ("optimizer_params: {lr: 1e-3}", "monitor: {metric: {clik: auc}}", "22:22", "`clik`. Did you mean `click`?"),
     ("optimizer_params: {lr: 1e-3}", "device: tpu9", "22:3", "`device` should be"),
     ("optimizer_params: {lr: 1e-3}", "seeds: [1, 1]", "22:3", "`seeds` should differ from each other."),
     ("optimizer_params: {lr: 1e-3}", "scheduler: StepLr", "22:3", "Unknown scheduler `StepLr`. Did you mean `StepLR`?"),
@@ -318,6 +320,12 @@ def test_wrong_override_is_named(load, assignment, expected):
 
     assert text.startswith(f"--set {assignment}: ")
     assert expected in text
+
+
+def test_metric_to_monitor_may_be_given_by_task(load):
+    monitor = {"metric": {"click": "auc", "conversion": "gauc"}, "weights": {"click": 0.5, "conversion": 0.5}}
+
+    assert load(TEXT, f"training.monitor={dump(monitor).strip()}").training.monitor == monitor
 
 
 def test_options_of_another_model_get_a_hint_how_to_change_the_model(load):

@@ -34,40 +34,30 @@ def read_data(config: Config) -> dict[str, pa.Table]:
     """
     with config.blame("data"):
         sources = _sources(config)
-    columns, text, tables = _columns_in_use(config), text_columns(build_columns(config)), {}
+    columns, text = _columns_in_use(config), text_columns(build_columns(config))
+    tables: dict[str, pa.Table] = {}
     for part, source in sources.items():
         place = part if len(sources) > 1 else None
         with _about(config, place, "data", "features", "tasks", "training"):
             tables[part] = read_table(source, columns, text=text)
         _check_rows(config, tables[part], place)
-        # Ids that are integers in the training rows are to be integers in a CSV file, too.
-        text = [name for name in text if not pa.types.is_integer(tables[part].schema.field(name).type)]
     if config.data.split is not None:
         with config.blame("data"):
-            tables |= zip(PARTS, _split(tables["train"], config.data.split))
+            tables |= zip(PARTS, _split(tables["train"], config.data.split, sources["train"], text))
     _check_groups(config, tables)
     return tables
 
 
-def fit_processor(config: Config, tables: Mapping[str, pa.Table]) -> DataProcessor | None:
-    """A processor fitted on the training rows; None for data that are encoded already.
-
-    Raises:
-        ConfigError: Also if a column of the other rows has a type other than in the training rows.
-    """
+def fit_processor(config: Config, train: pa.Table) -> DataProcessor | None:
+    """A processor fitted on the training rows; None for data that are encoded already."""
     columns = build_columns(config)
     if not columns:
         return None
     with config.blame("features"):
-        processor = DataProcessor(columns).fit(tables["train"])
-    for part in EVALUATED:
-        if part in tables:
-            with _about(config, part, "features"):
-                processor.transform(tables[part].slice(0, 1))  # one row shows the types of all
-    return processor
+        return DataProcessor(columns).fit(train)
 
 
-def _sources(config: Config) -> dict[str, TableLike]:
+def _sources(config: Config) -> Mapping[str, TableLike]:
     data = config.data
     if data.synthetic_funnel is not None:
         return {"train": synthetic_funnel(data.synthetic_funnel.rows, data.synthetic_funnel.seed)}
@@ -123,10 +113,14 @@ def _check_groups(config: Config, tables: Mapping[str, pa.Table]) -> None:
                     group_of(tables[part], config.training.group_id, None)
 
 
-def _split(table: pa.Table, split: Split) -> Sequence[Any]:
+def _split(table: pa.Table, split: Split, source: TableLike, text: Sequence[str]) -> Sequence[Any]:
     if split.by == "random":
         return split_random(table, split.fractions, split.seed)
     assert split.column is not None
-    if split.by == "time":
+    if split.by == "group":
+        return split_by_group(table, split.column, split.fractions, split.seed)
+    if split.column not in text:
         return split_by_time(table, split.column, split.fractions)
-    return split_by_group(table, split.column, split.fractions, split.seed)
+    # The time is a feature, too, which a CSV file gives as text.
+    times = read_table(source, [split.column]).append_column("row of the table", pa.array(range(table.num_rows)))
+    return [table.take(part["row of the table"]) for part in split_by_time(times, split.column, split.fractions)]

@@ -58,10 +58,11 @@ class Monitor:
         if isinstance(chosen, Mapping):
             check_keys("task in `monitor`", chosen, computed)
         weighted = weights is not None
-        names = list(_checked_weights(weights, computed)) if weighted else tasks.names
+        shares = _checked_weights(weights, computed) if weighted else dict.fromkeys(tasks.names, 1.0)
+        names = list(shares)
         by_name = chosen if isinstance(chosen, Mapping) else _where_computed(chosen, names, computed, weighted)
         terms = [
-            Term(name, _checked_metric(by_name[name], name, computed), float(weights[name]) if weighted else 1.0)
+            Term(name, _checked_metric(by_name[name], name, computed), float(shares[name]))
             for name in names
             if name in by_name
         ]
