@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextrec_like.data.tables import decoded
+from nextrec_like.data.arrow import decoded
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import DenseFeature, IdFeature
 from nextrec_like.tasks import Task, TaskSet

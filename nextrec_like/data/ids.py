@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nextrec_like.data.arrow import decoded
 from nextrec_like.data.columns import IdColumn
-from nextrec_like.data.tables import decoded
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import SparseFeature
 

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from nextrec_like.data.arrow import decoded
 from nextrec_like.data.columns import NumericColumn
 from nextrec_like.data.ids import FIRST, MISSING
-from nextrec_like.data.tables import decoded
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, SparseFeature
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nextrec_like.batch import Batch
+from nextrec_like.data.arrow import column
 from nextrec_like.data.checks import (
     check_children,
     check_source,
@@ -17,7 +18,6 @@ from nextrec_like.data.checks import (
     label_values,
     list_parts,
 )
-from nextrec_like.data.tables import column
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, IdSlice, SequenceFeature
 from nextrec_like.tasks import TaskSet

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet
 
+from nextrec_like.data.arrow import ENCODED, check_columns
 from nextrec_like.data.columns import (
     COLUMNS,
     Column,
@@ -24,7 +25,7 @@ from nextrec_like.data.columns import (
 from nextrec_like.data.ids import Hashing, IdEncoder, IdMap, Vocabulary, as_text, id_values
 from nextrec_like.data.numeric import NUMERIC_ENCODERS, BucketEncoder, ScaledEncoder
 from nextrec_like.data.sequences import SequenceEncoder, newest
-from nextrec_like.data.tables import ENCODED, TableLike, check_columns, read_table
+from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.errors import InputError, unknown
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nextrec_like.data.arrow import column as table_column
+from nextrec_like.data.arrow import decoded, first_missing
 from nextrec_like.data.ids import id_values, stable_hash
-from nextrec_like.data.tables import TableLike, decoded, first_missing, read_table
-from nextrec_like.data.tables import column as table_column
+from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.errors import InputError, checked_seed
 
 Indices = npt.NDArray[np.int64]

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
+from nextrec_like.data.arrow import column
 from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.processor import DataProcessor, is_encoded
-from nextrec_like.data.tables import column
 from nextrec_like.errors import InputError, number_in, warn
 from nextrec_like.objectives import Objective
 from nextrec_like.training.checkpoint import Checkpoint

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from nextrec_like.data.tables import column, read_table
+from nextrec_like.data.arrow import column
+from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError
 
 
