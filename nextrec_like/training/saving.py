@@ -14,13 +14,13 @@ from torch import Tensor
 from nextrec_like.errors import InputError
 
 if TYPE_CHECKING:
-    from nextrec_like.training.estimator import Estimator
+    from nextrec_like.training.predictor import Predictor
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processor"
 
 
-def save_model(model: "Estimator", folder: str | Path) -> None:
+def save_model(model: "Predictor", folder: str | Path) -> None:
     """Writes a model folder; see `Estimator.save`."""
     path = new_folder(folder, "folder")
     _check_free(path)
@@ -31,7 +31,7 @@ def save_model(model: "Estimator", folder: str | Path) -> None:
         model.processor.save(path / PROCESSOR)
 
 
-def describe(model: "Estimator") -> dict[str, Any]:
+def describe(model: "Predictor") -> dict[str, Any]:
     """All that is needed to build the model again, JSON-ready."""
     return {
         "format": FORMAT,

@@ -6,10 +6,10 @@ from nextrec_like.features import DenseFeature, IdFeature, SequenceFeature
 from nextrec_like.training.progress import format_table
 
 if TYPE_CHECKING:
-    from nextrec_like.training.estimator import Estimator
+    from nextrec_like.training.predictor import Predictor
 
 
-def model_summary(model: "Estimator") -> str:
+def model_summary(model: "Predictor") -> str:
     """Features, tasks and the parameters of each part."""
     features = [*model.features.dense, *model.features.ids]
     sections = [
@@ -33,7 +33,7 @@ def _feature_row(feature: DenseFeature | IdFeature) -> list[str]:
     return [feature.name, kind, f"{feature.vocab_size:,}", str(feature.width), feature.table]
 
 
-def _part_rows(model: "Estimator") -> list[list[str]]:
+def _part_rows(model: "Predictor") -> list[list[str]]:
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     rows = [[name, f"{count:,}"] for name, count in counts.items() if count]
     dense = sum(parameter.numel() for parameter in model.dense_parameters())
