@@ -2,6 +2,11 @@
 
 import sys
 
-from nextrec_like.cli import main
+try:
+    from nextrec_like.cli import main
+except KeyboardInterrupt:  # the imports take long enough to be interrupted
+    sys.stderr.write("\ninterrupted\n")
+    sys.exit(130)
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

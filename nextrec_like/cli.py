@@ -1,10 +1,11 @@
 """The command ``nextrec-like``: train, evaluate, predict."""
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -51,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted\n")
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write("\n" + "; ".join(["interrupted", *map(str, interrupt.args)]) + "\n")
         return 130
     return 0
 
@@ -64,7 +65,7 @@ def run_train(arguments: argparse.Namespace) -> None:
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluates the models of a run, or one model."""
-    output = None if arguments.output is None else _free_file(arguments.output, arguments.overwrite, [".json"])
+    output = None if arguments.output is None else _output(arguments, [".json"])
     models = saved_models(arguments.model)
     metrics, group_id, part = arguments.metrics, arguments.group_id, "data"
     if None not in models:
@@ -86,21 +87,20 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     }
     _say(f"{arguments.model}   {table.num_rows:,} rows\n{describe_results(results)}")
     if output is not None:
-        write_json(output, summarize(results))
+        _write(output, lambda file: write_json(file, summarize(results)))
         _say(f"wrote {output}")
 
 
 def run_predict(arguments: argparse.Namespace) -> None:
     """Writes the predictions of a model, one row per row."""
-    output = _free_file(arguments.output, arguments.overwrite, list(WRITERS))
+    output = _output(arguments, list(WRITERS))
     model = load_model(_one_model(arguments.model, arguments.seed))
     table = _read(model, arguments.data)
     kept = read_table(table, arguments.keep) if arguments.keep else pa.table({})
     predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
     names = [f"{name}_label" if name in predictions.column_names else name for name in kept.column_names]
     written = pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    WRITERS[output.suffix](written, output)
+    _write(output, lambda file: WRITERS[output.suffix](written, file))
     _say(f"wrote {output}   {written.num_rows:,} rows: {', '.join(written.column_names)}")
 
 
@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "evaluate", run_evaluate, "Metrics of a trained model, or of all seeds of a run.")
     command.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, or model folder")
-    command.add_argument("--data", nargs="+", metavar="PATH", help="files with labels; by default the run's test rows")
+    _add_data(command, "with labels; by default the run's test rows", required=False)
     command.add_argument("--metrics", type=_names, help="such as auc,gauc; by default those of the run")
     command.add_argument("--group-id", metavar="COLUMN", help="column with the group of each row, for gauc")
     command.add_argument("--output", type=Path, metavar="FILE", help="also write the metrics to this .json file")
@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "predict", run_predict, "Write predictions, one row per input row, in their order.")
     command.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, or model folder")
-    command.add_argument("--data", nargs="+", required=True, metavar="PATH", help="files; labels are not needed")
+    _add_data(command, "labels are not needed", required=True)
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help=".parquet or .csv file to write")
     command.add_argument(
         "--keep",
@@ -158,6 +158,17 @@ def _command(
     return command
 
 
+def _add_data(command: argparse.ArgumentParser, note: str, required: bool) -> None:
+    command.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        required=required,
+        metavar="PATH",
+        help=f"file or folder of rows, {note}; repeat it for several",
+    )
+
+
 def _add_common(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1")
     command.add_argument("--overwrite", action="store_true", help="replace the output file if it exists")
@@ -173,7 +184,11 @@ def _read(model: Model, paths: Sequence[str]) -> pa.Table:
 
 
 def _test_rows(run: str) -> pa.Table:
-    tables = read_data(open_run(run))
+    config = open_run(run)
+    try:
+        tables = read_data(config)
+    except InputError as error:
+        raise type(error)(f"{error} To evaluate on other rows, pass `--data PATH`.") from error
     if "test" not in tables:
         raise InputError(f"The run `{run}` has no test rows; pass `--data PATH`.")
     return tables["test"]
@@ -188,12 +203,52 @@ def _one_model(folder: str, seed: int | None) -> Path:
     return next(iter(models.values())) if seed is None else models[seed]
 
 
-def _free_file(path: Path, overwrite: bool, suffixes: Sequence[str]) -> Path:
+def _output(arguments: argparse.Namespace, suffixes: Sequence[str]) -> Path:
+    """The output file; that it can be written is known before any data are read."""
+    path: Path = arguments.output
     if path.suffix not in suffixes:
         raise InputError(f"`--output` should end in {' or '.join(suffixes)}. Received `{path}`.")
-    if path.exists() and not overwrite:
-        raise InputError(f"File `{path}` exists; pass `--overwrite` to replace it, or another name.")
+    with _write_errors(path):
+        if path.is_dir():
+            raise InputError(f"`--output` `{path}` is a folder; give the name of a file.")
+        if path.exists() and any(path.samefile(file) for file in _files(arguments.data) if file.exists()):
+            raise InputError(f"`--output` `{path}` is one of the files of `--data`; give another name.")
+        if path.exists() and not arguments.overwrite:
+            raise InputError(f"File `{path}` exists; pass `--overwrite` to replace it, or another name.")
+        with suppress(FileExistsError):  # the parent is a file, which the next line says in better words
+            path.parent.mkdir(parents=True, exist_ok=True)
+        _part(path).touch()
+        _part(path).unlink()
     return path
+
+
+def _files(data: Sequence[str]) -> Iterator[Path]:
+    for path in (Path(each).expanduser() for each in data):
+        yield from path.iterdir() if path.is_dir() else [path]
+
+
+def _write(output: Path, write: Callable[[Path], None]) -> None:
+    """Writes under another name first, so that the output is complete or as it was."""
+    part = _part(output)
+    with _write_errors(output):
+        try:
+            write(part)
+            part.replace(output.resolve())
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _part(output: Path) -> Path:
+    target = output.resolve()
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+@contextmanager
+def _write_errors(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"`--output` `{output}` cannot be written: {error.strerror or error}.") from error
 
 
 def _write_csv(table: pa.Table, file: Path) -> None:

@@ -4,8 +4,10 @@ import json
 import platform
 import re
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -58,24 +60,25 @@ def train(config: Config, *, echo: Echo | None = None) -> Path:
 
     Raises:
         InputError: For a configuration or data that break a rule.
+        KeyboardInterrupt: If interrupted; it names the run folder, unless no epoch had ended.
     """
     say: Echo = echo or (lambda text: None)
     tables = read_data(config)
     processor = fit_processor(config, tables["train"])
     features = build_features(config, processor)
     say(describe_data(config, tables))
-    seeds, folder, results = config.training.all_seeds, None, {}
-    for seed in seeds:
-        model = build_model(config, features, processor)
-        if folder is None:
-            folder = start_run(config)
-            say(describe_model(config, model))
-        if len(seeds) > 1:
-            say(f"\nseed {seed}")
-        results[seed] = train_seed(config, model, tables, folder, seed, verbose=echo is not None)
-        model.save(folder / model_folder(seed, seeds))
-    assert folder is not None
-    write_json(folder / METRICS, summarize(results))
+    seeds = config.training.all_seeds
+    results: dict[int, Result] = {}
+    with new_run(config) as folder:
+        for seed in seeds:
+            model = build_model(config, features, processor)
+            if not results:
+                say(describe_model(config, model))
+            if len(seeds) > 1:
+                say(f"\nseed {seed}")
+            results[seed] = train_seed(config, model, tables, folder, seed, verbose=echo is not None)
+            model.save(folder / model_folder(seed, seeds))
+        write_json(folder / METRICS, summarize(results))
     say(f"\n{describe_results(results)}\n{folder}")
     return folder
 
@@ -122,23 +125,19 @@ class HistoryWriter(Callback):
             file.write(line + "\n")
 
 
-def start_run(config: Config) -> Path:
-    """A new run folder, which no other run has or gets, with configuration and versions."""
+@contextmanager
+def new_run(config: Config) -> Iterator[Path]:
+    """A new run folder, which no other run has or gets; it goes again if no epoch comes to its end."""
     folder = _new_folder(Path(config.output).expanduser(), config.name)
-    (folder / CONFIG).write_text(dump(resolve(config)), encoding="utf-8")
-    versions = {name: version(name) for name in PACKAGES}
-    write_json(
-        folder / VERSIONS,
-        {
-            "nextrec_like": nextrec_like.__version__,
-            "python": platform.python_version(),
-            **versions,
-            "platform": platform.platform(),
-            "device": str(resolve_device(config.training.device)),
-            "command": shlex.join(sys.argv),
-        },
-    )
-    return folder
+    try:
+        _describe_run(config, folder)
+        yield folder
+    except BaseException as error:
+        if not (folder / HISTORY).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"history so far in {folder}") from error
+        raise
 
 
 def model_folder(seed: int, seeds: Sequence[int]) -> str:
@@ -248,6 +247,22 @@ def _new_folder(output: Path, name: str) -> Path:
                 continue
     except OSError as error:
         raise InputError(f"No run folder can be made in `output`, `{output}`: {error.strerror}.") from error
+
+
+def _describe_run(config: Config, folder: Path) -> None:
+    (folder / CONFIG).write_text(dump(resolve(config)), encoding="utf-8")
+    versions = {name: version(name) for name in PACKAGES}
+    write_json(
+        folder / VERSIONS,
+        {
+            "nextrec_like": nextrec_like.__version__,
+            "python": platform.python_version(),
+            **versions,
+            "platform": platform.platform(),
+            "device": str(resolve_device(config.training.device)),
+            "command": shlex.join(sys.argv),
+        },
+    )
 
 
 def _over_seeds(by_seed: Sequence[Mapping[str, TaskMetrics]], reduce: Callable[[list[Any]], Any]) -> dict[str, Any]:

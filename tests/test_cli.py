@@ -1,4 +1,5 @@
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -244,14 +245,44 @@ def test_encoded_data_need_no_processor(here, run, log):
     assert load_model(folder / "model").processor is None
 
 
-def test_history_survives_a_run_that_breaks_off(here, run):
-    rate = "training.optimizer_params={lr: 1e38}"
+def diverging(name):
+    overrides = [
+        "training.optimizer_params.lr=1e38",
+        "training.optimizer=sgd",
+        "training.clip_norm=1e9",
+        f"name={name}",
+    ]
+    return ["train", "job.yaml", *(word for text in overrides for word in ("--set", text))]
 
-    status, _, err = run("train", "job.yaml", "--set", rate, "--set", "training.optimizer=sgd", "--set", "name=broken")
+
+def test_divergence_is_no_mistake_at_one_place(here, run):
+    status, _, err = run(*diverging("diverging"))
+
+    assert status == 2
+    assert err.startswith("error: The loss of task `click` became ")
+    assert "training diverged" in err
+
+
+def test_run_without_an_epoch_leaves_no_folder(here, run):
+    run(*diverging("early"))
+    run("train", "job.yaml", "--set", "name=early")
+
+    assert [path.name for path in (here / "runs").glob("early-*")] == ["early-001"]
+
+
+def test_history_survives_a_run_that_breaks_off(here, run, monkeypatch):
+    write = HistoryWriter.on_epoch_end
+
+    def write_and_fail(writer, trainer):
+        write(writer, trainer)
+        raise InputError("The loss became nan: training diverged.")
+
+    monkeypatch.setattr(HistoryWriter, "on_epoch_end", write_and_fail)
+
+    status, _, _ = run("train", "job.yaml", "--set", "name=broken")
 
     folder = newest(here / "runs", "broken")
     assert status == 2
-    assert "training diverged" in err
     assert (folder / "config.yaml").is_file()
     assert not (folder / "metrics.json").exists()
     assert "its training did not end" in run("evaluate", folder)[2]
@@ -273,6 +304,7 @@ def test_evaluate_a_model_folder_on_files(here, run, tmp_path):
         "runs/job-001/model",
         "--data",
         "test_1.parquet",
+        "--data",
         "test_2.parquet",
         "--metrics",
         "auc",
@@ -317,6 +349,93 @@ def test_predict_keeps_an_existing_file(here, run, tmp_path):
     assert err == f"error: File `{output}` exists; pass `--overwrite` to replace it, or another name.\n"
     assert run(*command, "--overwrite")[0] == 0
     assert output.read_text() != "mine"
+
+
+@pytest.mark.parametrize("data", ["new.csv", "rows", "link.csv"])
+def test_predict_never_replaces_its_own_input(here, run, tmp_path, monkeypatch, log, data):
+    monkeypatch.chdir(tmp_path)
+    log[:20].to_csv("new.csv", index=False)
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "old.csv").hardlink_to("new.csv")
+    (tmp_path / "link.csv").symlink_to("new.csv")
+    before = (tmp_path / "new.csv").read_bytes()
+
+    status, _, err = run(
+        "predict", here / "runs/job-001", "--data", data, "--output", tmp_path / "new.csv", "--overwrite"
+    )
+
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is one of the files of `--data`; give another name" in err
+    assert (tmp_path / "new.csv").read_bytes() == before
+
+
+def test_output_is_as_it_was_if_writing_breaks_off(here, run, tmp_path, monkeypatch):
+    def write_half(table, file):
+        file.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    output = tmp_path / "p.csv"
+    output.write_text("mine")
+    monkeypatch.setitem(cli_module.WRITERS, ".csv", write_half)
+
+    status, _, err = run("predict", "runs/job-001", "--data", "valid.csv", "--output", output, "--overwrite")
+
+    assert (status, err) == (2, f"error: `--output` `{output}` cannot be written: No space left on device.\n")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("command", [["evaluate", "nowhere", "{}.json"], ["predict", "nowhere", "{}.csv"]])
+@pytest.mark.parametrize("place", ["/proc/p", "/dev/full/p", "/dev/full/new/p", "train.parquet/p"])
+def test_unwritable_output_is_found_first(here, run, command, place):
+    name, model, output = command
+    output = output.format(place)
+
+    status, _, err = run(name, model, "--data", "valid.csv", "--output", output)
+
+    assert (status, err.count("\n")) == (2, 1)
+    assert err.startswith(f"error: `--output` `{output}` cannot be written: ")
+
+
+def test_folder_is_no_output(here, run, tmp_path):
+    (tmp_path / "m.json").mkdir()
+
+    assert "is a folder; give the name of a file" in run("evaluate", "runs/job-001", "--output", tmp_path / "m.json")[2]
+
+
+def test_folder_of_the_output_is_made(here, run, tmp_path):
+    assert run("evaluate", "runs/job-001", "--output", tmp_path / "a" / "b" / "m.json")[0] == 0
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["m.json"]
+
+
+def test_order_of_the_arguments_is_free(here, run, tmp_path):
+    status, out, _ = run(
+        "predict",
+        "--output",
+        tmp_path / "q.csv",
+        "--data",
+        "test_1.parquet",
+        "--data",
+        "test_2.parquet",
+        "runs/job-001",
+    )
+
+    assert status == 0
+    assert "400 rows" in out
+
+
+def test_evaluate_elsewhere_says_how_to_name_the_rows(here, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    status, _, err = run("evaluate", here / "runs/job-001")
+
+    assert status == 2
+    assert "There is no file or folder `train.parquet`" in err
+    assert err.endswith("To evaluate on other rows, pass `--data PATH`.\n")
+
+
+def test_a_table_in_place_of_a_configuration_is_told_apart(here, run):
+    assert run("train", "valid.csv")[2].startswith("error: `valid.csv` looks like a table, not a YAML file")
+    assert run("train", "train.parquet")[2].startswith("error: `train.parquet` looks like a table, not a YAML file")
 
 
 WRONG = [
@@ -489,9 +608,31 @@ def test_ctrl_c_keeps_the_epochs_before_it(here, run, monkeypatch):
 
     status, _, err = run("train", "job.yaml", "--set", "name=stopped")
 
-    history = (newest(here / "runs", "stopped") / "history.jsonl").read_text()
-    assert (status, err) == (130, "\ninterrupted\n")
+    history = (here / "runs" / "stopped-001" / "history.jsonl").read_text()
+    assert (status, err) == (130, "\ninterrupted; history so far in runs/stopped-001\n")
     assert [json.loads(line)["epoch"] for line in history.splitlines()] == [1]
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_no_folder(here, run, monkeypatch):
+    monkeypatch.setattr(HistoryWriter, "on_step_end", lambda *_: signal.raise_signal(signal.SIGINT))
+
+    assert run("train", "job.yaml", "--set", "name=hasty")[::2] == (130, "\ninterrupted\n")
+    assert not list((here / "runs").glob("hasty-*"))
+
+
+def test_ctrl_c_during_the_imports_shows_no_traceback(monkeypatch, capsys):
+    class Interrupt:
+        def find_spec(self, name, *_):
+            if name == "nextrec_like.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "nextrec_like.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupt(), *sys.meta_path])
+
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("nextrec_like", run_name="__main__")
+
+    assert (caught.value.code, capsys.readouterr().err) == (130, "\ninterrupted\n")
 
 
 def test_a_bug_is_not_hidden(here, run, monkeypatch):

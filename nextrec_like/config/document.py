@@ -1,6 +1,7 @@
 """A YAML file as plain data that knows where each key was written."""
 
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias
 
 import yaml
 
+from nextrec_like.data.files import EXTENSIONS
 from nextrec_like.errors import InputError
 
 KeyPath: TypeAlias = tuple[str | int, ...]
@@ -33,6 +35,7 @@ SCALARS: dict[str, Callable[[str], object]] = {
     "str": str,
 }
 TAG = "tag:yaml.org,2002:"
+NOT_YAML = "looks like a table, not a YAML file; give a configuration whose `data` name the table."
 
 
 class ConfigError(InputError):
@@ -79,6 +82,13 @@ class Document:
             keys = keys[:-1]
         return self.places[keys]
 
+    def blamed(self, path: KeyPath) -> str:
+        """The place of a value that breaks a rule: the last ``--set`` of it or of a part of it, if there is one."""
+        overrides = [
+            place for keys, place in self.places.items() if keys[: len(path)] == path and place.startswith("--set ")
+        ]
+        return overrides[-1] if path and overrides else self.place(path)
+
     def existing(self, path: Iterable[str | int]) -> KeyPath:
         """The path without the steps that the data do not have."""
         node = self.data
@@ -104,17 +114,21 @@ class Document:
             if section in self.data
             for match in _matches(self.data[section], (section,), names, frozenset())
         ]
-        return self.place(max(matches, key=lambda match: match[:2])[2] if matches else ())
+        return self.blamed(max(matches, key=lambda match: match[:2])[2] if matches else ())
 
 
 def read_document(path: Path) -> Document:
     """Reads a YAML file whose root is a mapping.
 
     Raises:
-        ConfigError: If the file is missing, not text, not YAML, empty, or has a key twice.
+        ConfigError: If the file is missing, a table, not text, not YAML, empty, or has a key twice.
     """
+    if path.is_file() and path.name.lower().endswith(tuple(EXTENSIONS)):
+        raise ConfigError(f"`{path}` {NOT_YAML}")
     document = parse(_read_text(path), str(path))
     if not isinstance(document.data, dict):
+        if isinstance(document.data, str):
+            raise ConfigError(f"{path}:1:1: the file holds the text {reprlib.repr(document.data)}; it {NOT_YAML}")
         what = "is empty" if document.data is None else f"holds {_kind(document.data)}"
         raise ConfigError(f"{path}:1:1: the configuration {what}; it should be a mapping with `tasks`, `model`, ...")
     return document
@@ -226,7 +240,7 @@ def _at(source: str, mark: yaml.Mark | None) -> str:
 
 
 def _kind(value: object) -> str:
-    return "a list" if isinstance(value, list) else f"the value {value!r}"
+    return "a list" if isinstance(value, list) else f"the value {reprlib.repr(value)}"
 
 
 def _set(node: Any, keys: Sequence[str], path: KeyPath, value: object, source: str) -> tuple[KeyPath, Any]:  # noqa: ANN401
@@ -241,7 +255,7 @@ def _set(node: Any, keys: Sequence[str], path: KeyPath, value: object, source: s
         full, item = _set(node[index], keys[1:], (*path, index), value, source)
         return full, [*node[:index], item, *node[index + 1 :]]
     if node is not None and not isinstance(node, dict):
-        raise ConfigError(f"{source}: `{dotted(path)}` is {node!r}, not a mapping; set it as a whole.")
+        raise ConfigError(f"{source}: `{dotted(path)}` is {reprlib.repr(node)}, not a mapping; set it as a whole.")
     node = node or {}
     full, item = _set(node.get(keys[0]), keys[1:], (*path, keys[0]), value, source)
     return full, {**node, keys[0]: item}

@@ -46,7 +46,7 @@ def _first_message(error: ValidationError, document: Document) -> str:
 def _message(details: Sequence[Any], path: KeyPath, document: Document) -> str:
     detail = details[0]
     cause = detail.get("ctx", {}).get("error")
-    where, owner = document.place(path), f"`{dotted(path)}`" if path else "the configuration"
+    where, owner = document.blamed(path), f"`{dotted(path)}`" if path else "the configuration"
     if isinstance(cause, UnknownKeyError):
         return (
             f"{document.place((*path, cause.key))}: unknown key `{cause.key}` in {owner}."
@@ -65,5 +65,7 @@ def _rule(detail: Any) -> str:  # noqa: ANN401
     """What comes after "should" in the words of pydantic, such as "be an integer"."""
     if detail["type"] == "model_type":
         return "be a mapping"
+    if detail["type"] == "literal_error" and detail["ctx"]["expected"] in ("True", "False"):
+        return "be true or false"
     text = str(detail["msg"]).partition(" should ")[2].partition(" after validation")[0]
     return text.replace("a valid integer", "an integer").replace("valid dictionary", "mapping").replace("valid ", "")

@@ -251,6 +251,8 @@ class Config(Section):
         except ConfigError:
             raise
         except InputError as error:
+            if "diverged" in str(error):  # what became of a training, not a mistake at one place
+                raise
             message = str(error).replace("`loss_weights`", "`weighting`")  # the argument of `compile`, here a section
             raise ConfigError(f"{self._document.closest(message, sections)}: {message}") from error
 
