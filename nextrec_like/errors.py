@@ -15,6 +15,10 @@ class InputError(ValueError):
     """The data, the definitions or an argument break a rule; the message says which and how to fix it."""
 
 
+class DivergedError(InputError):
+    """A loss is no longer finite; no single argument is to blame."""
+
+
 class InputWarning(UserWarning):
     """Something legal that is rarely meant, such as a task without a positive label."""
 

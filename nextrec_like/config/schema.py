@@ -23,7 +23,7 @@ from nextrec_like.config.document import ConfigError, Document
 from nextrec_like.data.columns import IdColumn, NumericColumn, SequenceColumn
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.synthetic import synthetic_funnel
-from nextrec_like.errors import InputError
+from nextrec_like.errors import DivergedError, InputError
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.tasks import Task
 from nextrec_like.training.estimator import Estimator
@@ -251,7 +251,7 @@ class Config(Section):
         except ConfigError:
             raise
         except InputError as error:
-            if "diverged" in str(error):  # what became of a training, not a mistake at one place
+            if isinstance(error, DivergedError):
                 raise
             message = str(error).replace("`loss_weights`", "`weighting`")  # the argument of `compile`, here a section
             raise ConfigError(f"{self._document.closest(message, sections)}: {message}") from error

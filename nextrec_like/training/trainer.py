@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch
 from nextrec_like.data.packed import PackedData
-from nextrec_like.errors import InputError, warn
+from nextrec_like.errors import DivergedError, warn
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.compiled import Compiled
@@ -61,7 +61,7 @@ class Trainer:
         """Runs all epochs.
 
         Raises:
-            InputError: If a loss is no longer finite.
+            DivergedError: If a loss is no longer finite.
         """
         self._call("on_fit_start")
         try:
@@ -166,7 +166,7 @@ class Trainer:
     def _check_finite(self, losses: dict[str, float | None]) -> None:
         for task, loss in losses.items():
             if loss is not None and not isfinite(loss):
-                raise InputError(
+                raise DivergedError(
                     f"The loss of task `{task}` became {loss} in epoch {len(self.history.epochs) + 1}: training "
                     f"diverged. Lower the learning rate, set `clip_norm`, or scale the numeric features."
                 )
