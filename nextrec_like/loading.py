@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import InputError, unknown
+from nextrec_like.errors import InputError, unknown, warn
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.models import MODELS, Model
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
@@ -39,6 +39,8 @@ def load_model(folder: str | Path, *, custom: type | Sequence[type] = ()) -> Mod
     except (KeyError, TypeError, RuntimeError) as error:
         raise InputError(f"The saved model in '{folder}' is damaged or of another version: {error}.") from error
     model.objective = build_objective(objective, model.tasks, {}, OBJECTIVES)
+    if not description["fitted"]:
+        warn(f"The model in '{folder}' has not been fitted, so it predicts from the weights that it was saved with.")
     model.is_fitted, model.num_fits = bool(description["fitted"]), int(description["num_fits"])
     return model
 

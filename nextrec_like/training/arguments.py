@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from torch import nn
 
-from nextrec_like.data.arrow import column
+from nextrec_like.data.arrow import column, first_missing
 from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.processor import DataProcessor, is_encoded
@@ -36,11 +36,14 @@ def group_of(table: pa.Table, group_id: str | None, processor: DataProcessor | N
             f"`group_id` column `{group_id}` is encoded, so all unknown values count as one group; pass the raw table."
         )
         warn(message)
-    codes = column(table, group_id, "group_id").dictionary_encode(null_encoding="mask")
-    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    if codes.null_count:
-        row = codes.is_null().to_numpy(zero_copy_only=False).argmax()
+    values = column(table, group_id, "group_id")
+    if pa.types.is_nested(values.type):
+        raise InputError(f"`group_id` column `{group_id}` holds {values.type}; it needs one value per row.")
+    row = first_missing(values)
+    if row is not None:
         raise InputError(f"`group_id` column `{group_id}` has no value in row {row}; fill it, or drop the row.")
+    codes = values.dictionary_encode()
+    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
     return codes.indices.to_numpy(zero_copy_only=False)
 
 

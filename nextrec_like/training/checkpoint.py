@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 from dataclasses import asdict
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nextrec_like.data.packed import PackedData
 from nextrec_like.errors import InputError
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.history import EpochRecord, History
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
+PAIRS = "pairs"
 
 
 class Checkpoint(Callback):
@@ -38,20 +42,26 @@ class Checkpoint(Callback):
         self.folder = new_folder(folder, "checkpoint_dir")
         self.arguments: dict[str, Any] = {}
 
-    def attach(self, trainer: "Trainer", model: dict[str, Any]) -> None:
+    def attach(self, trainer: "Trainer", model: dict[str, Any], seed: int) -> None:
         """Joins a training, and notes what must be the same when it goes on.
 
         Args:
             trainer: The training.
             model: Description of the model.
+            seed: The seed as the user gave it.
         """
-        settings = trainer.settings
+        settings, train, valid = trainer.settings, trainer.train_data, trainer.valid_data
         self.arguments = {
-            "seed": settings.seed,
+            "seed": seed,
             "batch_size": settings.batch_size,
             "shuffle": settings.shuffle,
-            "rows": len(trainer.train_data),
-            **model,
+            "metrics": settings.metrics,
+            "monitor": asdict(settings.monitor),
+            "min_delta": settings.min_delta,
+            "restore_best": settings.restore_best,
+            "training labels": _labels_digest(train),
+            "validation labels": None if valid is None else _labels_digest(valid),
+            **{name: value for name, value in model.items() if name not in ("fitted", "num_fits")},
             **trainer.parts.arguments,
         }
         trainer.callbacks.append(self)
@@ -99,7 +109,7 @@ class Checkpoint(Callback):
         self._check_same(state, folder)
         _restore_tensors(trainer, tensors, state["optimizer"])
         if trainer.parts.schedule.scheduler is not None:
-            trainer.parts.schedule.scheduler.load_state_dict(state["scheduler"])
+            trainer.parts.schedule.scheduler.load_state_dict(_from_json(state["scheduler"]))
         trainer.parts.schedule.steps = state["steps"]
         history = state["history"]
         trainer.history = History(
@@ -120,7 +130,7 @@ class Checkpoint(Callback):
             "format": FORMAT,
             "arguments": self.arguments,
             "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
-            "scheduler": None if schedule.scheduler is None else schedule.scheduler.state_dict(),
+            "scheduler": None if schedule.scheduler is None else _to_json(schedule.scheduler.state_dict()),
             "steps": schedule.steps,
             "history": asdict(trainer.history),
             "best_score": trainer.best_score,
@@ -135,6 +145,25 @@ class Checkpoint(Callback):
         different = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
         if different:
             raise InputError(f"The training differs from the checkpoint '{folder}': {'; '.join(different)}.")
+
+
+def _labels_digest(data: PackedData) -> str:
+    """Number of rows, and a digest of their labels in order."""
+    assert data.labels is not None
+    return f"{len(data)} rows, {blake2b(np.ascontiguousarray(data.labels).data, digest_size=8).hexdigest()}"
+
+
+def _to_json(value: Any) -> Any:  # noqa: ANN401
+    """The value with each dict as a list of pairs, because JSON has no keys but strings."""
+    if isinstance(value, dict):
+        return {PAIRS: [[key, _to_json(item)] for key, item in value.items()]}
+    return [_to_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _from_json(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _from_json(item) for key, item in value[PAIRS]}
+    return [_from_json(item) for item in value] if isinstance(value, list) else value
 
 
 def _tensors(trainer: "Trainer") -> dict[str, Tensor]:

@@ -48,7 +48,6 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
 
     def __init__(self) -> None:
         super().__init__()
-        self._constructed: dict[str, int] = {}
         self._parts: Compiled | None = None
 
     @abstractmethod
@@ -195,10 +194,17 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 valid = self._pack(valid_data, labels=True, metrics=settings.metrics, group_id=group_id)
         check_training_rows(self, packed, settings, parts.objective)
         valid = None if valid is None else valid.on(target)
-        settings = settings.for_fit(self.num_fits)
-        trainer = Trainer(self, parts, self.tasks, settings, train=packed.on(target), valid=valid, device=target)
+        trainer = Trainer(
+            self,
+            parts,
+            self.tasks,
+            settings.for_fit(self.num_fits),
+            train=packed.on(target),
+            valid=valid,
+            device=target,
+        )
         if checkpoint is not None:
-            checkpoint.attach(trainer, describe(self))
+            checkpoint.attach(trainer, describe(self), settings.seed)
         return self._run(trainer, checkpoint if resume else None)
 
     def _objective_spec(self, objective: str | type[Objective] | None) -> str | type[Objective]:
@@ -216,19 +222,18 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         return self._parts
 
     def _run(self, trainer: Trainer, resume_from: Checkpoint | None) -> History:
+        schedule = trainer.parts.schedule
+        steps = schedule.steps
         with seeded(trainer.settings.seed, trainer.device):
             if not self.is_fitted:
-                initialize(self, self._constructed)
-                self._constructed = fingerprint(self)
+                self._constructed = initialize(self, self._constructed)
             self.to(trainer.device)
             trainer.parts.to(trainer.device)
             if resume_from is not None:
                 resume_from.restore(trainer)
             try:
-                history = trainer.fit()
-            except BaseException:
-                self.is_fitted = self.is_fitted or fingerprint(self) != self._constructed
-                raise
-        self.is_fitted = True
-        self.num_fits += 1
-        return history
+                return trainer.fit()
+            finally:
+                if schedule.steps > steps:
+                    self.is_fitted = True
+                    self.num_fits += 1

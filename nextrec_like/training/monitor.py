@@ -57,6 +57,8 @@ class Monitor:
         chosen = options.get("metric", _first(metrics, computed))
         if isinstance(chosen, Mapping):
             check_keys("task in `monitor`", chosen, computed)
+            if not chosen:
+                raise InputError("`monitor` names no metric; give one for at least one task.")
         weighted = weights is not None
         shares = _checked_weights(weights, computed) if weighted else dict.fromkeys(tasks.names, 1.0)
         names = list(shares)
@@ -64,10 +66,10 @@ class Monitor:
         terms = [
             Term(name, _checked_metric(by_name[name], name, computed), float(shares[name]))
             for name in names
-            if name in by_name
+            if name in by_name and shares[name]
         ]
-        if len(terms) < len(names) and weighted:
-            missing = next(name for name in names if name not in by_name)
+        missing = next((name for name in names if name not in by_name), None)
+        if missing is not None and weighted:
             raise InputError(f"`monitor` gives a weight but no metric for `{missing}`; add it to `metric`.")
         return cls(tuple(terms), "sum" if weighted else reduce)
 

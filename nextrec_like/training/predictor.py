@@ -20,6 +20,7 @@ from nextrec_like.tasks import TaskSet
 from nextrec_like.training.arguments import Data, group_of
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
+from nextrec_like.training.randomness import fingerprint
 from nextrec_like.training.saving import save_model
 from nextrec_like.training.summary import model_summary
 
@@ -37,6 +38,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
     def __init__(self) -> None:
         super().__init__()
         self._objective: Objective | None = None
+        self._constructed: dict[str, str] = {}
         self.num_fits = 0
         self.is_fitted = False
 
@@ -118,7 +120,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         return model_summary(self)
 
     def _predict(self, data: PackedData, device: str | torch.device) -> dict[str, np.ndarray]:
-        if not self.is_fitted:
+        if not self.is_fitted and fingerprint(self) == self._constructed:
             warn("The model has not been fitted, so it predicts from random weights; call `fit` first.")
         target = resolve_device(device)
         self.to(target)

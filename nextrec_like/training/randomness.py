@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 
 import torch
 from torch import Tensor, nn
-
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integer type of each element size in bytes."""
 
 
 @contextmanager
@@ -24,34 +22,36 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def initialize(model: nn.Module, constructed: dict[str, int]) -> None:
+def initialize(model: nn.Module, constructed: dict[str, str]) -> dict[str, str]:
     """Draws all weights anew, except those that were changed since the model was constructed.
+
+    Buffers, such as the statistics of batch normalisation, are kept only if some weight was changed: a trial
+    forward moves them as well.
 
     Args:
         model: The model; a module draws its weights in `reset_parameters`.
         constructed: `fingerprint` of the model as it was constructed.
+
+    Returns:
+        The fingerprint now, under which the same weights count as changed.
     """
     changed = {name for name, value in fingerprint(model).items() if value != constructed.get(name)}
+    if not changed & {name for name, _ in model.named_parameters()}:
+        changed = set()
     kept = {name: value.clone() for name, value in model.state_dict().items() if name in changed}
     for module in model.modules():
-        reset = getattr(module, "reset_parameters", None)
+        reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
         if callable(reset):
             reset()
     model.load_state_dict(kept, strict=False)
+    return {**fingerprint(model), **{name: constructed.get(name, "") for name in changed}}
 
 
-def fingerprint(model: nn.Module) -> dict[str, int]:
-    """For each entry of the state one integer that changes when values change or move, equal on all devices."""
+def fingerprint(model: nn.Module) -> dict[str, str]:
+    """A digest of each entry of the state, equal on all devices."""
     return {name: _digest(value) for name, value in model.state_dict().items()}
 
 
-def _digest(tensor: Tensor) -> int:
-    """Bits as integers, summed with weights by row and by column; sums wrap around."""
-    bits = tensor.contiguous().view(INTEGERS[tensor.element_size()])
-    table = bits.reshape(-1, bits.shape[-1]) if bits.dim() > 1 else bits.reshape(1, -1)
-    rows, columns = table.sum(dim=1, dtype=torch.int64), table.sum(dim=0, dtype=torch.int64)
-    return int((rows * _positions(rows)).sum() * 1_000_003 + (columns * _positions(columns)).sum())
-
-
-def _positions(sums: Tensor) -> Tensor:
-    return torch.arange(1, len(sums) + 1, device=sums.device)
+def _digest(tensor: Tensor) -> str:
+    values = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return blake2b(values.numpy().data, digest_size=16).hexdigest()

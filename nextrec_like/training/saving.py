@@ -1,6 +1,7 @@
 """A model folder: model.json, weights.safetensors and the fitted processor."""
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,13 +23,29 @@ DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processo
 
 def save_model(model: "Predictor", folder: str | Path) -> None:
     """Writes a model folder; see `Estimator.save`."""
-    path = new_folder(folder, "folder")
+    path = new_folder(folder, "folder").resolve()
     _check_free(path)
-    save_file({name: value.contiguous().cpu() for name, value in model.state_dict().items()}, path / WEIGHTS)
-    (path / DESCRIPTION).write_text(json.dumps(describe(model), indent=2, ensure_ascii=False), encoding="utf-8")
-    shutil.rmtree(path / PROCESSOR, ignore_errors=True)
+    description = _as_json(describe(model))
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    save_file(
+        {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}, part / WEIGHTS
+    )
+    (part / DESCRIPTION).write_text(description, encoding="utf-8")
     if model.processor is not None:
-        model.processor.save(path / PROCESSOR)
+        model.processor.save(part / PROCESSOR)
+    shutil.rmtree(path)
+    os.replace(part, path)
+
+
+def _as_json(description: dict[str, Any]) -> str:
+    for name, value in description["hyperparameters"].items():
+        try:
+            json.dumps(value)
+        except TypeError as error:
+            raise InputError(f"Hyperparameter `{name}` cannot be written as JSON: {error}.") from error
+    return json.dumps(description, indent=2, ensure_ascii=False)
 
 
 def describe(model: "Predictor") -> dict[str, Any]:

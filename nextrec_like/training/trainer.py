@@ -63,6 +63,7 @@ class Trainer:
         Raises:
             DivergedError: If a loss is no longer finite.
         """
+        self.parts.optimizer.zero_grad(set_to_none=True)  # whatever an interrupted step or the user left behind
         self._call("on_fit_start")
         try:
             while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
@@ -168,7 +169,8 @@ class Trainer:
             if loss is not None and not isfinite(loss):
                 raise DivergedError(
                     f"The loss of task `{task}` became {loss} in epoch {len(self.history.epochs) + 1}: training "
-                    f"diverged. Lower the learning rate, set `clip_norm`, or scale the numeric features."
+                    f"diverged. Lower the learning rate, set `clip_norm` or scale the numeric features, and build the "
+                    f"model anew."
                 )
 
     def _call(self, hook: str) -> None:

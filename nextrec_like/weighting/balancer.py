@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nextrec_like.errors import InputError
 from nextrec_like.weighting.base import TaskStats, Weighting
-from nextrec_like.weighting.site import Site
+from nextrec_like.weighting.site import Site, task_gradients
 
 
 class Balancer:
@@ -35,6 +36,8 @@ class Balancer:
             InputError: If the weighting needs gradients, but no two tasks share a parameter.
         """
         stacked = torch.stack(list(losses))
+        if not stacked.requires_grad:
+            raise InputError("No parameter of the model is trained: all have requires_grad=False; unfreeze some.")
         norms = self._probe_norms(losses) if self.weighting.needs == "norms" else None
         stats = TaskStats(stacked.detach(), active, norms)
         weights = self.weighting(stats)
@@ -44,7 +47,7 @@ class Balancer:
 
     def _probe_norms(self, losses: Sequence[Tensor]) -> Tensor:
         site = self.site.tensors(losses)
-        gradients = [torch.autograd.grad(loss, site, retain_graph=True, allow_unused=True) for loss in losses]
+        gradients = [task_gradients(loss, site) for loss in losses]
         self.site.release()
         return torch.stack([_norm(by_task, loss) for by_task, loss in zip(gradients, losses)])
 

@@ -68,7 +68,7 @@ class Site:
         if self._found is None:
             trained = [parameter for parameter in self._candidates if parameter.requires_grad]
             self._found = shared_parameters(losses, trained)
-        return self._found
+        return [tensor for tensor in self._found if tensor.requires_grad]
 
     def _record(self, module: nn.Module, inputs: object, output: Tensor) -> None:
         self._output = output if module.training and output.requires_grad else None
@@ -91,8 +91,14 @@ def reach(losses: Sequence[Tensor], tensors: Sequence[Tensor]) -> list[list[bool
     """For each loss, which of the tensors it depends on, from the autograd graph."""
     if not tensors:
         return [[] for _ in losses]
-    gradients = [torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) for loss in losses]
-    return [[gradient is not None for gradient in by_task] for by_task in gradients]
+    return [[gradient is not None for gradient in task_gradients(loss, tensors)] for loss in losses]
+
+
+def task_gradients(loss: Tensor, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Gradient of a loss on each tensor, None where it does not depend on it; the graph stays."""
+    if not loss.requires_grad:
+        return [None] * len(tensors)
+    return torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
 
 
 def shared_parameters(losses: Sequence[Tensor], candidates: Sequence[Tensor]) -> list[Tensor]:

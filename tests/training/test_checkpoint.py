@@ -19,6 +19,7 @@ COMPILED = {
     },
     "momentum": {"optimizer": "sgd", "optimizer_params": {"lr": 0.1, "momentum": 0.9}},
     "adagrad": {"optimizer": "adagrad"},
+    "milestones": {"scheduler": "MultiStepLR", "scheduler_params": {"milestones": [1, 4], "gamma": 0.1}},
 }
 
 
@@ -132,3 +133,18 @@ def test_other_compile_is_refused(before, after, run, tmp_path, refused):
     run(before, checkpoint_dir=tmp_path)
     with refused("differs"):
         run(after, checkpoint_dir=tmp_path, resume=True, epochs=2)
+
+
+def test_interrupted_model_itself_can_resume(build, train, other_table, tmp_path):
+    straight = train(model=build("mmoe", **MODEL), valid_data=other_table, epochs=4)
+    model = build("mmoe", **MODEL)
+    with pytest.raises(KeyboardInterrupt):
+        train(model=model, valid_data=other_table, epochs=4, checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=3)])
+    resumed = train(model=model, valid_data=other_table, epochs=4, checkpoint_dir=tmp_path, resume=True)
+    assert_equal_runs(straight, resumed)
+
+
+def test_resuming_with_another_monitor_is_refused(run, tmp_path, refused):
+    run(checkpoint_dir=tmp_path)
+    with refused("differs", "monitor"):
+        run(checkpoint_dir=tmp_path, resume=True, monitor="logloss", epochs=2)

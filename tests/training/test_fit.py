@@ -355,3 +355,72 @@ def test_weighted_task_without_the_metric_is_refused(build, train, other_table, 
     model = build("mmoe", target=["click", Task("age_of", label="age", kind="regression")], dense_features=None)
     with refused("`age_of`", "`auc`", "rmse"):
         train(model=model, valid_data=other_table, metrics=["auc", "rmse"], monitor={"click": 0.5, "age_of": 0.5})
+
+
+class Failing(Callback):
+    """Raises before the first step, or after the given one."""
+
+    def __init__(self, step=0):
+        self.step = step
+
+    def on_fit_start(self, trainer):
+        if self.step == 0:
+            raise MemoryError
+
+    def on_step_end(self, trainer):
+        self.step -= 1
+        if self.step == 0:
+            raise KeyboardInterrupt
+
+
+def test_weights_of_the_user_survive_a_failed_fit(build, train):
+    model = build("mmoe")
+    weight = model.embedding.tables[0].weight
+    weight.data.fill_(0.5)
+    frozen = {"optimizer": "sgd", "optimizer_params": {"lr": 0.0}}
+    with pytest.raises(MemoryError):
+        train(model=model, compiled=frozen, callbacks=[Failing()])
+    assert not model.is_fitted
+    train(model=model, compiled=frozen)
+    assert (weight == 0.5).all()
+
+
+def test_gradients_left_behind_do_not_enter_the_first_step(build, train, table):
+    clean, _ = train("mmoe", epochs=1)
+    model = build("mmoe")
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    train(model=model, epochs=1)
+    assert model.predict(table, device="cpu").equals(clean.predict(table, device="cpu"))
+
+
+def test_interrupted_fit_counts_as_one_and_predicts_without_a_warning(build, train, table):
+    model = build("mmoe")
+    with pytest.raises(KeyboardInterrupt):
+        train(model=model, callbacks=[Failing(step=2)])
+    assert model.is_fitted
+    assert model.num_fits == 1
+
+
+def test_loaded_weights_are_no_random_weights(build, train, table):
+    fitted, _ = train("mmoe")
+    model = build("mmoe")
+    model.load_state_dict(fitted.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert model.predict(table, device="cpu").equals(fitted.predict(table, device="cpu"))
+
+
+def test_frozen_towers_are_no_error_of_torch(build, train):
+    model = build("esmm")
+    model.embedding.requires_grad_(False)
+    model.towers["click"].requires_grad_(False)
+    with pytest.raises(ValueError, match="share none that is trained"):
+        train(model=model, compiled={"loss_weights": "grad_norm", "objective": "entire_space"})
+
+
+def test_model_without_a_trained_parameter_is_refused(build, train, refused):
+    model = build("mmoe")
+    model.requires_grad_(False)
+    with refused("requires_grad"):
+        train(model=model)

@@ -81,3 +81,14 @@ def test_unfitted_model_stays_unfitted(build, table, tmp_path):
     build("mmoe").save(tmp_path)
     with pytest.warns(UserWarning, match="has not been fitted"):
         load_model(tmp_path).predict(table, device="cpu")
+
+
+def test_failed_save_leaves_the_saved_model_as_it_was(build, train, table, tmp_path, refused):
+    first, _ = train("mmoe")
+    first.save(tmp_path / "m")
+    second, _ = train("mmoe", seed=5)
+    second.hyperparameters["own"] = object()
+    with refused("`own`", "JSON"):
+        second.save(tmp_path / "m")
+    assert load_model(tmp_path / "m").predict(table, device="cpu").equals(first.predict(table, device="cpu"))
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
