@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from nextrec_like.errors import InputError, did_you_mean, unknown
+from nextrec_like.errors import InputError, did_you_mean, unknown, warn
 from nextrec_like.features import check_name
 
 KINDS = ("binary", "regression")
@@ -159,4 +159,8 @@ def _build_task(target: str | Task, word: str | None) -> Task:
     check_name("Label column", target)
     if word is None:
         return Task(target)
-    return Task(target, kind=word) if word in KINDS else Task(word, label=target)
+    if word in KINDS:
+        return Task(target, kind=word)
+    if did_you_mean(word, KINDS):
+        warn(f"`task` says `{word}` for the target `{target}`, which is taken as its name.{did_you_mean(word, KINDS)}")
+    return Task(word, label=target)

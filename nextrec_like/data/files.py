@@ -90,12 +90,23 @@ def _read_parquet(file: Path, wanted: list[str] | None, text: frozenset[str]) ->
 def _read_csv(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
     options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
     table = pyarrow.csv.read_csv(file, convert_options=options)
+    _check_csv(file, table)
     arrays = [_blank_to_null(array) for array in table.columns]
     arrays = [_without_zeros(array) if name in text else array for name, array in zip(table.column_names, arrays)]
     table = pa.table(arrays, names=table.column_names)
     if wanted is not None:
         check_columns(table.column_names, wanted)
     return table if wanted is None else table.select(wanted)
+
+
+def _check_csv(file: Path, table: pa.Table) -> None:
+    header = table.column_names[0]
+    separator = next((mark for mark in ";\t|" if mark in header), None)
+    if table.num_columns == 1 and separator is not None:
+        raise InputError(f"File `{file}` seems to be separated by {separator!r}; separate its values by commas.")
+    for name, kind in zip(table.column_names, table.schema.types):
+        if pa.types.is_binary(kind):
+            raise InputError(f"File `{file}` is not UTF-8 in column `{name}`; convert the file to UTF-8.")
 
 
 def _blank_to_null(array: pa.ChunkedArray) -> pa.ChunkedArray:

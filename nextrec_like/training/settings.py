@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nextrec_like.errors import InputError, checked_seed, number_in, positive_int
+import numpy as np
+
+from nextrec_like.errors import InputError, checked_seed, integer_in, number_in, positive_int
 from nextrec_like.metrics import check_metrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.callbacks import Callback
@@ -55,20 +57,26 @@ class Settings:
         return cls(
             epochs=positive_int("`epochs`", epochs),
             batch_size=positive_int("`batch_size`", batch_size),
-            shuffle=bool(shuffle),
+            shuffle=_checked_switch("`shuffle`", shuffle),
             metrics=names,
             monitor=Monitor.of(monitor, names, tasks),
             patience=None if patience is None else positive_int("`patience`", patience),
             min_delta=number_in("`min_delta`", min_delta),
-            restore_best=bool(restore_best),
+            restore_best=_checked_switch("`restore_best`", restore_best),
             seed=checked_seed(seed),
             callbacks=_checked_callbacks(callbacks),
-            verbose=int(verbose),
+            verbose=integer_in("`verbose`", int(verbose) if isinstance(verbose, bool) else verbose),
         )
 
     def for_fit(self, number: int) -> "Settings":
         """The settings with a seed of its own for each later `fit` of a model, so that no order of rows repeats."""
         return replace(self, seed=(self.seed + number * SEED_STEP) % 2**63)
+
+
+def _checked_switch(what: str, value: object) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{what} should be True or False. Received {value!r}.")
+    return bool(value)
 
 
 def _checked_callbacks(callbacks: Sequence[Callback]) -> tuple[Callback, ...]:

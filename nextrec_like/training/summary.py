@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from nextrec_like.features import DenseFeature, IdFeature, SequenceFeature
+from nextrec_like.features import DenseFeature, FeatureSet, IdFeature, SequenceFeature
 from nextrec_like.training.progress import format_table
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ def model_summary(model: "Predictor") -> str:
     sections = [
         type(model).__name__,
         format_table(
-            ["feature", "kind", "vocabulary", "width", "table"], [_feature_row(feature) for feature in features]
+            ["feature", "kind", "vocabulary", "width", "table"],
+            [_feature_row(feature, model.features) for feature in features],
         ),
         format_table(
             ["task", "label", "kind", "parent"],
@@ -26,10 +27,13 @@ def model_summary(model: "Predictor") -> str:
     return "\n\n".join(sections)
 
 
-def _feature_row(feature: DenseFeature | IdFeature) -> list[str]:
+def _feature_row(feature: DenseFeature | IdFeature, features: FeatureSet) -> list[str]:
     if isinstance(feature, DenseFeature):
         return [feature.name, "dense", "-", str(feature.dim), "-"]
-    kind = f"sequence ({feature.pooling})" if isinstance(feature, SequenceFeature) else "sparse"
+    kind = "sparse"
+    if isinstance(feature, SequenceFeature):
+        attends = feature.pooling == "target_attention"
+        kind = f"sequence ({feature.pooling}{f' by {features.query_of(feature).name}' if attends else ''})"
     return [feature.name, kind, f"{feature.vocab_size:,}", str(feature.width), feature.table]
 
 

@@ -307,3 +307,16 @@ def test_csv_and_parquet_in_one_list_may_have_other_columns_beside(tmp_path):
     pd.DataFrame({"a": [1], "extra": [5]}).to_csv(tmp_path / "1.csv", index=False)
     pd.DataFrame({"a": [2], "other": [6]}).to_parquet(tmp_path / "2.parquet")
     assert read_table([tmp_path / "1.csv", tmp_path / "2.parquet"], ["a"])["a"].to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_csv_with_another_separator_says_so(mark, tmp_path):
+    (tmp_path / "log.csv").write_text(f"user{mark}click\n1{mark}0\n")
+    with pytest.raises(InputError, match="separated by"):
+        read_table(tmp_path / "log.csv")
+
+
+def test_csv_that_is_not_utf8_says_so(tmp_path):
+    (tmp_path / "log.csv").write_bytes("city,click\nK\xf6ln,0\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"not UTF-8 in column `city`"):
+        read_table(tmp_path / "log.csv")

@@ -169,3 +169,23 @@ def test_huge_numbers_do_not_poison_the_weights(train, table):
     model, _ = train("esmm", compiled={"loss_weights": "grad_norm", "clip_norm": 1.0}, data=huge, epochs=3)
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert np.isfinite(model.predict(huge, device="cpu")).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"shuffle": "no"}, ["`shuffle`", "True or False"]),
+        ({"restore_best": 1}, ["`restore_best`"]),
+        ({"verbose": "yes"}, ["`verbose`"]),
+        ({"verbose": None}, ["`verbose`"]),
+    ],
+    ids=str,
+)
+def test_switches_are_switches(options, words, train, refused):
+    with refused(*words):
+        train("mmoe", **options)
+
+
+def test_misspelt_kind_of_task_is_a_warning(build):
+    with pytest.warns(UserWarning, match=r"`bianry`.*Did you mean `binary`"):
+        build("mmoe", target=["click", "conversion"], task=["bianry", "binary"])
