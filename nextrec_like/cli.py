@@ -66,24 +66,24 @@ def run_train(arguments: argparse.Namespace) -> None:
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluates the models of a run, or one model."""
     output = None if arguments.output is None else _output(arguments, [".json"])
-    models = saved_models(arguments.model)
+    models = {seed: load_model(folder) for seed, folder in saved_models(arguments.model).items()}
     metrics, group_id, part = arguments.metrics, arguments.group_id, "data"
     if None not in models:
         config = open_run(arguments.model)
         metrics, group_id = metrics or config.training.metrics, group_id or config.training.group_id
     if arguments.data:
-        table = _read(load_model(next(iter(models.values()))), arguments.data)
+        table = _read(next(iter(models.values())), arguments.data)
     elif None in models:
         raise InputError(f"`{arguments.model}` is a model folder, so it has no rows of its own; pass `--data PATH`.")
     else:
         part, table = "test", _test_rows(arguments.model)
     results: dict[int | None, Result] = {
         seed: {
-            part: load_model(folder).evaluate(
+            part: model.evaluate(
                 table, metrics=metrics or ("auc", "logloss"), group_id=group_id, device=arguments.device
             )
         }
-        for seed, folder in models.items()
+        for seed, model in models.items()
     }
     _say(f"{arguments.model}   {table.num_rows:,} rows\n{describe_results(results)}")
     if output is not None:

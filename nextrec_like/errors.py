@@ -107,7 +107,7 @@ def number_in(what: str, value: object, low: float = 0, high: float = inf, *, ab
     """
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or not low <= float(value) < high or (above_low and value == low):  # type: ignore[arg-type]
-        raise InputError(
-            f"{what} should be a number in {'(' if above_low else '['}{low:g}, {high:g}). Received {value!r}."
-        )
+        bounds = f"{'(' if above_low else '['}{low:g}, {high:g})"
+        rule = f"number in {bounds}" if (low, high, above_low) != (0, inf, False) else "finite non-negative number"
+        raise InputError(f"{what} should be a {rule}. Received {value!r}.")
     return float(value)  # type: ignore[arg-type]

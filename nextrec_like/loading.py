@@ -9,7 +9,7 @@ from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.models import MODELS, Model
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.tasks import Task
-from nextrec_like.training.saving import PROCESSOR, read_description, read_weights
+from nextrec_like.training.saving import PROCESSOR, read_model_description, read_weights
 
 
 def load_model(folder: str | Path, *, custom: type | Sequence[type] = ()) -> Model:
@@ -22,7 +22,7 @@ def load_model(folder: str | Path, *, custom: type | Sequence[type] = ()) -> Mod
     Raises:
         InputError: If the folder is not a complete saved model of a known class and format.
     """
-    description = read_description(folder)
+    description = read_model_description(folder)
     custom = (custom,) if isinstance(custom, type) else custom
     model_class = _find(description["model"], [*MODELS.values(), *custom], Model)
     objective = _find(description["objective"], [*OBJECTIVES.values(), *custom], Objective)

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean, stdev
@@ -120,9 +119,7 @@ class HistoryWriter(Callback):
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         """Writes the last epoch."""
-        line = json.dumps({"seed": self.seed, **asdict(trainer.history.epochs[-1])}, allow_nan=False)
-        with self.file.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        trainer.history.epochs[-1].append_to(self.file, {"seed": self.seed})
 
 
 @contextmanager

@@ -9,29 +9,23 @@ from pathlib import Path
 
 import pandas as pd
 
+from nextrec_like.data.splits import split_by_time
 from nextrec_like.data.synthetic import synthetic_funnel
 from nextrec_like.errors import InputError
 
 FOLDER = Path(__file__).resolve().parent
 
 
-def split_by_time(log: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def divide(log: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The first 80 % of the rows for training, the next 10 % for validation, the last 10 % for the test.
-
-    Args:
-        log: Impressions in order of ``time``.
-
-    Returns:
-        The parts by name; their rows keep their order.
 
     Raises:
         InputError: If there are fewer than 10 rows, so that a part would be empty.
     """
     if len(log) < 10:
         raise InputError(f"A log should have at least 10 rows, so that no part is empty. Received {len(log)}.")
-    train_end, valid_end = len(log) * 8 // 10, len(log) * 9 // 10
-    parts = {"train": log[:train_end], "valid": log[train_end:valid_end], "test": log[valid_end:]}
-    return {name: part.reset_index(drop=True) for name, part in parts.items()}
+    train, valid, test = split_by_time(log, "time")
+    return {"train": train, "valid": valid, "test": test}
 
 
 def summary(parts: dict[str, pd.DataFrame]) -> str:
@@ -51,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for train, valid and test.parquet")
     arguments = parser.parse_args(argv)
     try:
-        parts = split_by_time(synthetic_funnel(arguments.rows, arguments.seed))
+        parts = divide(synthetic_funnel(arguments.rows, arguments.seed))
     except InputError as error:
         raise SystemExit(f"error: {error}") from error
     arguments.out.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,11 @@ def first_missing(array: pa.ChunkedArray) -> int | None:
     return None if position < 0 else position
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of this type has a list per row."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
 def check_unique(names: Sequence[str]) -> None:
     """Raises if a name stands twice."""
     duplicates = [name for name, count in Counter(names).items() if count > 1]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextrec_like.data.arrow import decoded
+from nextrec_like.data.arrow import decoded, is_list
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import DenseFeature, IdFeature
 from nextrec_like.tasks import Task, TaskSet
@@ -46,7 +46,7 @@ def id_values(values: Column, feature: IdFeature, rows: np.ndarray | None = None
 def dense_values(values: Column, feature: DenseFeature) -> np.ndarray:
     """Numbers as float32, shape ``(N * dim,)``."""
     owner, rows = f"Feature `{feature.name}`", None
-    if _is_list(values.type):
+    if is_list(values.type):
         values, lengths = list_parts(values, feature.name)
         _check_dim(lengths, feature)
         rows = np.repeat(np.arange(len(lengths)), lengths)
@@ -132,7 +132,7 @@ def list_parts(values: Column, name: str) -> tuple[pa.Array, np.ndarray]:
     """The elements of a list column one after the other, and the length of each row's list, int64."""
     if pa.types.is_null(values.type):
         return pa.array([], pa.int64()), np.zeros(len(values), dtype=np.int64)
-    if not _is_list(values.type):
+    if not is_list(values.type):
         raise InputError(
             f"Feature `{name}` holds values of type {values.type}, but needs a list per row; split delimited strings "
             f"with a SequenceColumn of a DataProcessor."
@@ -165,10 +165,6 @@ def _refuse(
 def _is_number(kind: pa.DataType) -> bool:
     types = pa.types
     return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_null(kind)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _to_numpy(values: Column) -> np.ndarray:

@@ -1,7 +1,9 @@
 """CSV and parquet files, folders and lists of them, as one Arrow table."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +18,24 @@ EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 
 def _extension(path: Path) -> str | None:
     return next((extension for extension in EXTENSIONS if path.name.lower().endswith(extension)), None)
+
+
+def read_description(file: Path, version: int) -> dict[str, Any]:
+    """A JSON object that says its format.
+
+    Raises:
+        InputError: If the file is missing, is no such object, or has another format.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"File `{file}` could not be read: {error}; what was saved is incomplete.") from error
+    except ValueError as error:
+        raise InputError(f"File `{file}` could not be read: it is not valid JSON ({error}); save it again.") from error
+    found = content.get("format") if isinstance(content, dict) else None
+    if found != version:
+        raise InputError(f"File `{file}` has format {found!r}, and this version reads format {version}; save it again.")
+    return content
 
 
 def files_at(path: Path) -> list[Path]:

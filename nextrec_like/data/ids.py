@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextrec_like.data.arrow import decoded
+from nextrec_like.data.arrow import decoded, is_list
 from nextrec_like.data.columns import IdColumn
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import SparseFeature
@@ -152,11 +152,6 @@ def id_values(name: str, array: pa.ChunkedArray, lengths: npt.NDArray[np.int64] 
     if is_list(kind):
         raise InputError(f"Column `{name}` holds lists; use SequenceColumn.")
     raise InputError(f"Column `{name}` should hold strings or integers, but holds {kind}; convert it to strings.")
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Whether a column has a list per row."""
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _integers(name: str, array: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -22,6 +22,7 @@ from nextrec_like.data.columns import (
     owners,
     text_columns,
 )
+from nextrec_like.data.files import read_description
 from nextrec_like.data.ids import Hashing, IdEncoder, IdMap, Vocabulary, as_text, id_values
 from nextrec_like.data.numeric import NUMERIC_ENCODERS, BucketEncoder, ScaledEncoder
 from nextrec_like.data.sequences import SequenceEncoder, newest
@@ -184,7 +185,7 @@ class DataProcessor:
             InputError: If a file is missing, damaged, of an unknown format, or does not belong to the others.
         """
         file = Path(folder) / FILE
-        content = _read_json(file)
+        content = read_description(file, FORMAT)
         try:
             return cls._restore(content, Path(folder))
         except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
@@ -290,14 +291,3 @@ def _vocabulary_file(position: int) -> str:
 def _read_vocabulary(file: Path) -> Vocabulary:
     with pyarrow.parquet.ParquetFile(file) as parquet:
         return Vocabulary(parquet.read()["value"].combine_chunks())
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"File `{file}` could not be read as a saved processor: {error}.") from error
-    version = content.get("format") if isinstance(content, dict) else None
-    if version != FORMAT:
-        raise InputError(f"File `{file}` has format {version!r}, and this version reads format {FORMAT}; update it.")
-    return content

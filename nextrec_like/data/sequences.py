@@ -7,9 +7,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nextrec_like.data.arrow import decoded
+from nextrec_like.data.arrow import decoded, is_list
 from nextrec_like.data.columns import IdColumn, SequenceColumn
-from nextrec_like.data.ids import IdMap, id_values, is_list
+from nextrec_like.data.ids import IdMap, id_values
 from nextrec_like.errors import InputError
 from nextrec_like.features import SequenceFeature
 

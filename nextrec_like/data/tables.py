@@ -8,8 +8,6 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from nextrec_like.data.arrow import check_columns, check_unique
 from nextrec_like.data.files import files_at, read_files

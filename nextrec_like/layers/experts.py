@@ -1,27 +1,20 @@
 """Experts and the gates that mix them."""
 
+from functools import partial
+
 from torch import Tensor, einsum, nn
 
-from nextrec_like.layers.mlp import ACTIVATIONS, MLPParams, ParallelLinear, ParallelNorm
+from nextrec_like.layers.mlp import MLPParams, ParallelLinear, ParallelNorm, hidden_layers
 
 
 class Experts(nn.Sequential):
     """E MLPs of one shape as batched matrix products, ``(B, in_dim) -> (B, E, H)``."""
 
     def __init__(self, num: int, in_dim: int, params: MLPParams) -> None:
-        layers: list[nn.Module] = []
-        dim = in_dim
-        for out_dim in params.dims:
-            layers.append(ParallelLinear(num, dim, out_dim))
-            if params.norm is not None:
-                layers.append(ParallelNorm(params.norm, num, out_dim))
-            layers.append(ACTIVATIONS[params.activation]())
-            if params.dropout > 0:
-                layers.append(nn.Dropout(params.dropout))
-            dim = out_dim
-        super().__init__(*layers)
+        linear, norm = partial(ParallelLinear, num), partial(ParallelNorm, num)
+        super().__init__(*hidden_layers(in_dim, params, linear, norm))
         self.num = num
-        self.out_dim = dim
+        self.out_dim = params.dims[-1]
 
     def last_linear(self) -> ParallelLinear:
         """The last linear layer of all experts."""

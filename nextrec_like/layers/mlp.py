@@ -1,7 +1,8 @@
 """Multi-layer perceptrons: one, or many of the same shape side by side."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -74,26 +75,45 @@ class MLPParams:
         return replace(self, dims=dims, dropout=number_in(f"`{parameter}.dropout`", self.dropout, 0, 1))
 
 
+def hidden_layers(
+    in_dim: int,
+    params: MLPParams,
+    linear: Callable[[int, int], nn.Module],
+    norm: Callable[[str, int], nn.Module],
+) -> list[nn.Module]:
+    """The layers that params describe, in order.
+
+    Args:
+        in_dim: Width of the input.
+        params: Widths, activation, dropout and norm.
+        linear: Makes a linear layer from its two widths.
+        norm: Makes a normalisation from its kind and width.
+    """
+    layers: list[nn.Module] = []
+    for before, dim in pairwise((in_dim, *params.dims)):
+        layers.append(linear(before, dim))
+        if params.norm is not None:
+            layers.append(norm(params.norm, dim))
+        layers.append(ACTIVATIONS[params.activation]())
+        if params.dropout > 0:
+            layers.append(nn.Dropout(params.dropout))
+    return layers
+
+
 class MLP(nn.Sequential):
     """Hidden layers, ``(B, in_dim) -> (B, out_dim)``."""
 
     def __init__(self, in_dim: int, params: MLPParams) -> None:
-        layers: list[nn.Module] = []
-        dim_before = in_dim
-        for dim in params.dims:
-            layers.append(nn.Linear(dim_before, dim))
-            if params.norm is not None:
-                layers.append(nn.BatchNorm1d(dim) if params.norm == "batch" else nn.LayerNorm(dim))
-            layers.append(ACTIVATIONS[params.activation]())
-            if params.dropout > 0:
-                layers.append(nn.Dropout(params.dropout))
-            dim_before = dim
-        super().__init__(*layers)
-        self.out_dim = dim_before
+        super().__init__(*hidden_layers(in_dim, params, nn.Linear, _norm))
+        self.out_dim = params.dims[-1] if params.dims else in_dim
 
     def last_linear(self) -> nn.Linear:
         """The last linear layer."""
         return next(layer for layer in reversed(self) if isinstance(layer, nn.Linear))
+
+
+def _norm(kind: str, dim: int) -> nn.Module:
+    return nn.BatchNorm1d(dim) if kind == "batch" else nn.LayerNorm(dim)
 
 
 class Tower(nn.Module):
@@ -134,7 +154,7 @@ class ParallelLinear(nn.Module):
 class ParallelNorm(nn.Module):
     """Batch or layer normalisation of E outputs, each with its own scale and shift, ``(B, E, H) -> (B, E, H)``."""
 
-    def __init__(self, kind: str, num: int, dim: int) -> None:
+    def __init__(self, num: int, kind: str, dim: int) -> None:
         super().__init__()
         self.batch = nn.BatchNorm1d(num * dim, affine=False) if kind == "batch" else None
         self.scale = nn.Parameter(torch.ones(num, dim))

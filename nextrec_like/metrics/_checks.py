@@ -1,5 +1,6 @@
 """Checks shared by all metrics: they turn array-likes into float64 columns or name the first row that is wrong."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,15 @@ class UndefinedMetricError(InputError):
     """The input is valid, but the metric has no value on it, such as the AUC of a single class."""
 
 
-def as_columns(**values: npt.ArrayLike) -> list[FloatArray]:
-    """The arguments as float64 columns of one length, named in errors by their keywords."""
-    columns = [_as_column(name, value) for name, value in values.items()]
-    check_lengths(**dict(zip(values, columns)))
-    return columns
+def as_columns(values: Mapping[str, npt.ArrayLike]) -> list[FloatArray]:
+    """The values as float64 columns of one length, called in errors by their names."""
+    columns = {name: _as_column(name, value) for name, value in values.items()}
+    check_lengths(columns)
+    return list(columns.values())
 
 
-def check_lengths(**columns: npt.NDArray[Any]) -> None:
+def check_lengths(columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raises unless all columns have one dimension and one length."""
     for name, column in columns.items():
         if column.ndim != 1:
             raise InputError(f"`{name}` must have shape (N,), not {column.shape}; pass the rows of one task.")
@@ -35,7 +37,7 @@ def check_lengths(**columns: npt.NDArray[Any]) -> None:
 
 def binary_and_score(label: npt.ArrayLike, score: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:
     """Labels as booleans, and finite scores."""
-    labels, scores = as_columns(label=label, score=score)
+    labels, scores = as_columns({"label": label, "score": score})
     check_not_empty(labels)
     check_binary(labels)
     check_finite("score", scores)
@@ -44,7 +46,7 @@ def binary_and_score(label: npt.ArrayLike, score: npt.ArrayLike) -> tuple[BoolAr
 
 def binary_and_probability(label: npt.ArrayLike, probability: npt.ArrayLike) -> tuple[BoolArray, FloatArray]:
     """Labels as booleans, and probabilities in [0, 1]."""
-    labels, probabilities = as_columns(label=label, probability=probability)
+    labels, probabilities = as_columns({"label": label, "probability": probability})
     check_not_empty(labels)
     check_binary(labels)
     check_probability(probabilities)
@@ -53,7 +55,7 @@ def binary_and_probability(label: npt.ArrayLike, probability: npt.ArrayLike) -> 
 
 def value_and_prediction(label: npt.ArrayLike, prediction: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Finite labels of any size, and finite predictions."""
-    labels, predictions = as_columns(label=label, prediction=prediction)
+    labels, predictions = as_columns({"label": label, "prediction": prediction})
     check_not_empty(labels)
     check_value(labels)
     check_finite("prediction", predictions)

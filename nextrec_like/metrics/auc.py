@@ -59,7 +59,7 @@ def expected_auc(probability: npt.ArrayLike, score: npt.ArrayLike) -> float:
     Raises:
         InputError: If all probabilities are 0 or all are 1, or a column breaks a rule.
     """
-    p, scores = as_columns(probability=probability, score=score)
+    p, scores = as_columns({"probability": probability, "score": score})
     check_not_empty(p)
     check_probability(p)
     check_finite("score", scores)

@@ -80,7 +80,7 @@ def compute_metrics(
             predictions that are not finite.
     """
     metrics = _applicable(check_metrics(names), kind)
-    labels, predictions = as_columns(label=label, prediction=prediction)
+    labels, predictions = as_columns({"label": label, "prediction": prediction})
     observed = ~np.isnan(labels)
     # Checked before rows are dropped, so that errors name the row that the caller sees.
     LABEL_CHECKS[kind](np.where(observed, labels, 0))
@@ -106,7 +106,7 @@ def _groups(metrics: list[Metric], group: npt.ArrayLike | None, observed: BoolAr
     if group is None:
         raise InputError(f"Metric `{needing[0]}` needs the group of each row, usually the user; pass `group_id`.")
     codes = group_codes(group)
-    check_lengths(label=observed, group=codes)
+    check_lengths({"label": observed, "group": codes})
     return codes[observed]
 
 

@@ -38,7 +38,7 @@ def gauc(label: npt.ArrayLike, score: npt.ArrayLike, group: npt.ArrayLike) -> fl
     """
     positive, scores = binary_and_score(label, score)
     codes = group_codes(group)
-    check_lengths(label=positive, group=codes)
+    check_lengths({"label": positive, "group": codes})
     positives, negatives = _count_classes(codes, positive)  # (G,) each
     pairs = positives * negatives
     used = pairs > 0
@@ -59,11 +59,11 @@ def gauc_groups(label: npt.ArrayLike, group: npt.ArrayLike) -> int:
     Raises:
         InputError: If a column breaks a rule.
     """
-    (labels,) = as_columns(label=label)
+    (labels,) = as_columns({"label": label})
     check_not_empty(labels)
     check_binary(labels)
     codes = group_codes(group)
-    check_lengths(label=labels, group=codes)
+    check_lengths({"label": labels, "group": codes})
     positives, negatives = _count_classes(codes, labels == 1)
     return int(np.count_nonzero(positives * negatives))
 
@@ -75,7 +75,7 @@ def group_codes(group: npt.ArrayLike) -> IntArray:
         InputError: If the group of a row is missing (None or NaN).
     """
     groups: npt.NDArray[Any] = np.asarray(group)
-    check_lengths(group=groups)
+    check_lengths({"group": groups})
     if groups.dtype == object:
         return _object_codes(groups)
     if groups.dtype.kind in "fcmM" and (missing := groups != groups).any():

@@ -78,15 +78,17 @@ class Objective(ABC):
         """
         by_task = dict(zip(self.tasks.names, labels.unbind(dim=1)))
         scores, observed = self.scores(logits), self.observed(by_task)
+        counts = {name: observed[name].sum() for name in self.tasks.names}
         values = [
-            self._mean_loss(task, scores[task.name], by_task[task.name], observed[task.name]) for task in self.tasks
+            self._total_loss(task, scores[task.name], by_task[task.name], observed[task.name])
+            / counts[task.name].clamp(min=1)
+            for task in self.tasks
         ]
-        return TaskLosses(values, torch.stack([observed[name].sum() for name in self.tasks.names]))
+        return TaskLosses(values, torch.stack(list(counts.values())))
 
-    def _mean_loss(self, task: Task, score: Tensor, label: Tensor, observed: Tensor) -> Tensor:
+    def _total_loss(self, task: Task, score: Tensor, label: Tensor, observed: Tensor) -> Tensor:
         loss = self.loss_of[task.name]
         if task.kind == "binary" and not loss.needs_logit:
             score = score.sigmoid()
         label = torch.where(observed, label, 0)
-        by_row = torch.where(observed, loss(score, label), 0)  # (B,)
-        return by_row.sum() / observed.sum().clamp(min=1)
+        return torch.where(observed, loss(score, label), 0).sum()

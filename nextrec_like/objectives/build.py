@@ -62,9 +62,6 @@ def _spec_per_task(spec: LossSpec | Sequence[LossSpec] | None, tasks: TaskSet) -
         raise InputError(
             f"`loss` has {len(specs)} entries for {len(names)} tasks; give one for each of {', '.join(names)}."
         )
-        raise InputError(
-            f"`loss` has {len(specs)} entries for {len(names)} tasks; give one for each of {', '.join(names)}."
-        )
     return dict(zip(names, specs))
 
 

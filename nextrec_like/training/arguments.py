@@ -1,7 +1,6 @@
 """Checks and small conversions of what `fit` and `evaluate` are given."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,6 @@ from nextrec_like.objectives import Objective
 from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.settings import Settings
-
-Data = Any
-"""A DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, or list of files."""
 
 
 def group_of(table: pa.Table, group_id: str | None, processor: DataProcessor | None) -> np.ndarray:

@@ -10,11 +10,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from nextrec_like.data.tables import TableLike
 from nextrec_like.errors import InputError, warn, within
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.objectives.build import LossSpec
 from nextrec_like.training.arguments import (
-    Data,
     check_training_rows,
     check_validation,
     checkpoint_in,
@@ -114,8 +114,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
 
     def fit(
         self,
-        train: Data,
-        valid_data: Data | None = None,
+        train: TableLike,
+        valid_data: TableLike | None = None,
         *,
         valid_split: float | None = None,
         epochs: int = 1,

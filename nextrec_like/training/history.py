@@ -1,6 +1,7 @@
 """What happened in each epoch."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,11 @@ class EpochRecord:
     seconds: float
     samples_per_second: float
 
+    def append_to(self, path: str | Path, extra: Mapping[str, object] | None = None) -> None:
+        """Appends the record to a file as one line of strictly valid JSON, after the extra keys."""
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**(extra or {}), **asdict(self)}, allow_nan=False) + "\n")
+
 
 @dataclass
 class History:
@@ -60,8 +66,7 @@ class History:
                 rows.append(row | {f"valid_{name}": value for name, value in record.valid.get(task, {}).items()})
         return pd.DataFrame(rows)
 
-    def save(self, path: str | Path, **extra: object) -> None:
+    def save(self, path: str | Path, extra: Mapping[str, object] | None = None) -> None:
         """Appends one JSON line per epoch, each with the extra keys."""
-        with Path(path).open("a", encoding="utf-8") as file:
-            for record in self.epochs:
-                file.write(json.dumps({**extra, **asdict(record)}) + "\n")
+        for record in self.epochs:
+            record.append_to(path, extra)

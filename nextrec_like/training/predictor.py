@@ -11,13 +11,13 @@ from torch import nn
 
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.data.tables import read_table
+from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.arguments import Data, group_of
+from nextrec_like.training.arguments import group_of
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
 from nextrec_like.training.randomness import fingerprint
@@ -59,7 +59,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
 
     def evaluate(
         self,
-        data: Data,
+        data: TableLike,
         *,
         metrics: str | Sequence[str] = ("auc", "logloss"),
         group_id: str | None = None,
@@ -86,7 +86,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         assert packed.labels is not None
         return evaluate_predictions(self.tasks, predictions, packed.labels, metrics, packed.group)
 
-    def predict(self, data: Data, *, device: str | torch.device = "auto") -> pd.DataFrame:
+    def predict(self, data: TableLike, *, device: str | torch.device = "auto") -> pd.DataFrame:
         """Predicts every task.
 
         Args:
@@ -134,7 +134,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             )
 
     def _pack(
-        self, data: Data, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
+        self, data: TableLike, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
     ) -> PackedData:
         table = read_table(data) if self.processor is None else self.processor.read(data)
         group = group_of(table, group_id, self.processor) if "gauc" in metrics else None

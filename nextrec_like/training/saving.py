@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nextrec_like.data.files import read_description
 from nextrec_like.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processo
 
 
 def save_model(model: "Predictor", folder: str | Path) -> None:
-    """Writes a model folder; see `Estimator.save`."""
+    """Writes a model folder; see `Predictor.save`."""
     path = new_folder(folder, "folder").resolve()
     _check_free(path)
     description = _as_json(describe(model))
@@ -65,7 +65,7 @@ def describe(model: "Predictor") -> dict[str, Any]:
     }
 
 
-def read_description(folder: str | Path) -> dict[str, Any]:
+def read_model_description(folder: str | Path) -> dict[str, Any]:
     """The description in a model folder.
 
     Raises:
@@ -74,14 +74,7 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / DESCRIPTION
     if not path.is_file():
         raise InputError(f"No saved model in '{folder}': there is no file '{path}'. Pass the folder given to `save`.")
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"'{path}' is not valid JSON ({error}); the saved model is damaged.") from error
-    version = description.get("format") if isinstance(description, Mapping) else None
-    if version != FORMAT:
-        raise InputError(f"'{path}' has format {version!r}; this version of nextrec_like reads format {FORMAT}.")
-    return description
+    return read_description(path, FORMAT)
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor]:

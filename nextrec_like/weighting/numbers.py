@@ -1,10 +1,9 @@
 """One non-negative number per task, from what the user wrote."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from numbers import Real
 
-from nextrec_like.errors import InputError, unknown
+from nextrec_like.errors import InputError, number_in, unknown
 
 
 def task_numbers(
@@ -21,15 +20,11 @@ def task_numbers(
         InputError: For a wrong number of values, an unknown or missing task, a value that is negative or not
             finite, or if all are 0.
     """
-    values = _in_order(parameter, given, task_names)
-    for task, value in zip(task_names, values):
-        if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value < 0:
-            raise InputError(
-                f"`{parameter}` of task `{task}` should be a finite non-negative number. Received {value!r}."
-            )
+    given_values = zip(task_names, _in_order(parameter, given, task_names))
+    values = [number_in(f"`{parameter}` of task `{task}`", value) for task, value in given_values]
     if not any(values):
         raise InputError(f"`{parameter}` is 0 for every task, so nothing would be learned; make at least one positive.")
-    return [float(value) for value in values]
+    return values
 
 
 def _in_order(

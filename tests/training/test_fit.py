@@ -218,8 +218,8 @@ def test_history_is_a_tidy_table(train, other_table):
 
 def test_history_is_saved_as_json_lines(train, other_table, tmp_path):
     _, history = train("mmoe", valid_data=other_table, epochs=2)
-    history.save(tmp_path / "h.jsonl", run="a")
-    history.save(tmp_path / "h.jsonl", run="b")
+    history.save(tmp_path / "h.jsonl", {"run": "a"})
+    history.save(tmp_path / "h.jsonl", {"run": "b"})
     lines = [json.loads(line) for line in (tmp_path / "h.jsonl").read_text().splitlines()]
     assert [line["run"] for line in lines] == ["a", "a", "b", "b"]
     assert lines[1]["loss"] == history.epochs[1].loss
