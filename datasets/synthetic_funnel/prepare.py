@@ -12,6 +12,7 @@ import pandas as pd
 from nextrec_like.data.splits import split_by_time
 from nextrec_like.data.synthetic import synthetic_funnel
 from nextrec_like.errors import InputError
+from nextrec_like.metrics import expected_auc
 
 FOLDER = Path(__file__).resolve().parent
 
@@ -38,6 +39,22 @@ def summary(parts: dict[str, pd.DataFrame]) -> str:
     return "\n".join(lines)
 
 
+def truth(log: pd.DataFrame) -> str:
+    """How clicked rows differ from all impressions, and how far each true probability ranks the conversions."""
+    click, conversion = log["true_click"], log["true_conversion_given_click"]
+    clicks = log["click"].sum()
+    in_tenth = log.nlargest(max(1, len(log) // 10), "true_click")["click"].sum()
+    by_click, best = expected_auc(conversion, click), expected_auc(conversion, conversion)
+    facts = {
+        "mean true p(conversion given click), all impressions": f"{conversion.mean():.2%}",
+        "impressions with true p(click) below 0.5 %": f"{(click < 0.005).mean():.0%}",
+        "share of the clicks in the tenth with the highest p(click)": f"{in_tenth / max(clicks, 1):.0%}",
+        "AUC against p(conversion given click): true p(click)": f"{by_click:.2f}",
+        "AUC against p(conversion given click): itself, the best possible": f"{best:.2f}",
+    }
+    return "\n".join(f"{name:66s} {value:>6}" for name, value in facts.items())
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Draw the synthetic funnel and split it by time.")
     parser.add_argument("--rows", type=int, default=1_000_000, help="number of impressions")
@@ -45,13 +62,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder for train, valid and test.parquet")
     arguments = parser.parse_args(argv)
     try:
-        parts = divide(synthetic_funnel(arguments.rows, arguments.seed))
+        log = synthetic_funnel(arguments.rows, arguments.seed)
+        parts = divide(log)
     except InputError as error:
         raise SystemExit(f"error: {error}") from error
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
         part.to_parquet(arguments.out / f"{name}.parquet", index=False)
-    print(summary(parts))
+    print(f"{summary(parts)}\n\n{truth(log)}")
 
 
 if __name__ == "__main__":
