@@ -1,4 +1,4 @@
-"""The command ``nextrec-like``: train, evaluate, predict."""
+"""The command ``nextrec-like``: compare, train, evaluate, predict."""
 
 import argparse
 import os
@@ -29,6 +29,7 @@ from nextrec_like.runs import (
 )
 
 EXAMPLES = """examples:
+  nextrec-like compare configs/quickstart.yaml
   nextrec-like train configs/quickstart.yaml
   nextrec-like train configs/quickstart.yaml --set training.epochs=1 --set model.num_experts=8
   nextrec-like evaluate runs/quickstart-001
@@ -61,6 +62,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run_train(arguments: argparse.Namespace) -> None:
     """Trains what a configuration says."""
     train(load_config(arguments.config, arguments.set), echo=_say)
+
+
+def run_compare(arguments: argparse.Namespace) -> None:
+    """Compares what a configuration says."""
+    try:
+        from nextrec_like.comparison import compare  # needs the extra `compare`, which other commands do not
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith(nextrec_like.__name__):
+            raise
+        raise InputError(
+            f"`compare` needs the package `{error.name}`; install it with `pip install 'nextrec_like[compare]'`."
+        ) from error
+    config = load_config(arguments.config, arguments.set)
+    try:
+        compare(config, jobs=arguments.jobs, retry_failed=arguments.retry_failed, echo=_say)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("finished runs are kept; the same command goes on") from interrupt
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
@@ -112,17 +130,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"nextrec-like {nextrec_like.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="train|evaluate|predict")
+    commands = parser.add_subparsers(required=True, metavar="compare|train|evaluate|predict")
+
+    command = _command(commands, "compare", run_compare, "Say which way to weight the tasks is better on your data.")
+    _add_config(command)
+    command.add_argument(
+        "--jobs", type=_positive, metavar="N", help="trainings at a time (by default one per GPU or processor)"
+    )
+    command.add_argument("--retry-failed", action="store_true", help="try trainings again that failed before")
 
     command = _command(commands, "train", run_train, "Train what a YAML file says, into a new run folder.")
-    command.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="replace a value: training.epochs=1, tasks.0=click",
-    )
+    _add_config(command)
 
     command = _command(commands, "evaluate", run_evaluate, "Metrics of a trained model, or of all seeds of a run.")
     command.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, or model folder")
@@ -156,6 +174,24 @@ def _command(
     command = commands.add_parser(name, help=description, description=description)
     command.set_defaults(run=run)
     return command
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", metavar="CONFIG", help="YAML file, such as configs/quickstart.yaml")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="replace a value: training.epochs=1, tasks.0=click",
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _add_data(command: argparse.ArgumentParser, note: str, required: bool) -> None:

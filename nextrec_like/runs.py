@@ -140,7 +140,7 @@ def new_run(config: Config) -> Iterator[Path]:
     """A new run folder, which no other run has or gets; it goes again if no epoch comes to its end."""
     folder = _new_folder(Path(config.output).expanduser(), config.name)
     try:
-        _describe_run(config, folder)
+        describe_run(config, folder)
         yield folder
     except BaseException as error:
         if not (folder / HISTORY).exists():
@@ -210,6 +210,23 @@ def write_json(file: Path, content: object) -> None:
     file.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def describe_run(config: Config, folder: Path) -> None:
+    """Writes the resolved configuration and the versions into a run folder."""
+    (folder / CONFIG).write_text(dump(resolve(config)), encoding="utf-8")
+    versions = {name: version(name) for name in PACKAGES}
+    write_json(
+        folder / VERSIONS,
+        {
+            "nextrec_like": nextrec_like.__version__,
+            "python": platform.python_version(),
+            **versions,
+            "platform": platform.platform(),
+            "device": str(resolve_device(config.training.device)),
+            "command": shlex.join(sys.argv),
+        },
+    )
+
+
 def describe_data(config: Config, tables: Mapping[str, pa.Table]) -> str:
     """Rows of each part, and how often each task happens in the training rows."""
     rows = ", ".join(f"{part} {table.num_rows:,}" for part, table in tables.items())
@@ -265,22 +282,6 @@ def _new_folder(output: Path, name: str) -> Path:
                 continue
     except OSError as error:
         raise InputError(f"No run folder can be made in `output`, `{output}`: {error.strerror}.") from error
-
-
-def _describe_run(config: Config, folder: Path) -> None:
-    (folder / CONFIG).write_text(dump(resolve(config)), encoding="utf-8")
-    versions = {name: version(name) for name in PACKAGES}
-    write_json(
-        folder / VERSIONS,
-        {
-            "nextrec_like": nextrec_like.__version__,
-            "python": platform.python_version(),
-            **versions,
-            "platform": platform.platform(),
-            "device": str(resolve_device(config.training.device)),
-            "command": shlex.join(sys.argv),
-        },
-    )
 
 
 def _over_seeds(by_seed: Sequence[Mapping[str, TaskMetrics]], reduce: Callable[[list[Any]], Any]) -> dict[str, Any]:

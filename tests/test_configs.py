@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ from nextrec_like.cli import main
 from nextrec_like.config import load_config
 from nextrec_like.config.document import read_document
 
+sys.path.append(str(Path(__file__).parent / "datasets"))
+
+from rows import ROWS as RECIPE_ROWS
+
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 QUICK = ["training.epochs=1", "training.seeds=[0]", "training.batch_size=128", "training.device=cpu"]
 
@@ -19,12 +24,45 @@ def census_rows(num_rows, seed):
     rng = np.random.default_rng(seed)
     columns = load_config(CONFIGS[0].with_name("census_income_mmoe.yaml")).features.sparse
     features = {column.name: rng.choice(["a", "b", "c", None], num_rows) for column in columns}
+    labels = {task: rng.integers(0, 2, num_rows) for task in ("income", "never_married", "college")}
+    return pd.DataFrame({**features, **labels})
+
+
+def beibei_rows(num_rows, seed):
+    """Random pairs of a strict funnel; the items of the three parts differ a little."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, 4, num_rows)
+    counts = {f"item_{event}s": rng.integers(0, 50, num_rows) for event in ("cart", "buy")}
+    ids = {"user": rng.integers(1, 40, num_rows), "item": rng.integers(seed, 60, num_rows)}
+    return pd.DataFrame({**ids, **counts, "click": level >= 1, "cart": level >= 2, "buy": level >= 3}).astype("int32")
+
+
+def deskdrop_rows(num_rows, seed):
+    """Random first views with the columns that the recipe writes."""
+    rng = np.random.default_rng(seed)
+    labels = ("like", "bookmark", "comment", "follow")
+    counts = [f"{owner}_{event}s" for owner in ("user", "article") for event in ("view", *labels)]
     return pd.DataFrame(
-        {**features, "income": rng.integers(0, 2, num_rows), "never_married": rng.integers(0, 2, num_rows)}
+        {
+            "user": rng.integers(-20, 20, num_rows),
+            "article": rng.integers(-99, 99, num_rows),
+            **{name: rng.choice(["a", "b", None], num_rows) for name in ("agent", "region", "country")},
+            "hour": rng.integers(0, 24, num_rows),
+            "weekday": rng.integers(0, 7, num_rows),
+            "article_age": rng.exponential(100, num_rows),
+            **{name: rng.integers(0, 9, num_rows) for name in counts},
+            **{label: rng.integers(0, 2, num_rows) for label in labels},
+        }
     )
 
 
-ROWS = {"census_income": census_rows, "synthetic_funnel": synthetic_funnel}
+ROWS = {
+    **RECIPE_ROWS,
+    "beibei": beibei_rows,
+    "census_income": census_rows,
+    "deskdrop": deskdrop_rows,
+    "synthetic_funnel": synthetic_funnel,
+}
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
@@ -49,8 +87,9 @@ def test_config_runs_on_a_few_hundred_rows(file, tmp_path, monkeypatch, capsys):
 
 def test_the_promised_configs_are_there():
     census = {f"census_income_{model}" for model in ("single_task", "shared_bottom", "mmoe", "ple")}
+    compare = {f"{dataset}_compare" for dataset in ("beibei", "census_income", "deskdrop", "synthetic_funnel")}
 
-    assert {file.stem for file in CONFIGS} >= census | {"quickstart", "synthetic_funnel_esmm"}
+    assert {file.stem for file in CONFIGS} >= census | compare | {"quickstart", "synthetic_funnel_esmm"}
 
 
 @pytest.mark.parametrize("file", [file for file in CONFIGS if "census" in file.name], ids=lambda file: file.stem)
@@ -61,8 +100,22 @@ def test_census_configs_use_every_nominal_column_but_the_sources_of_the_labels(f
 
     config = load_config(file)
 
-    assert {column.name for column in config.features.sparse} == nominal - {"marital_stat"}
-    assert {task.name: task.source for task in config.tasks} == {
-        "income": "income_50k",
-        "never_married": "marital_stat",
-    }
+    sources = {"income": "income_50k", "never_married": "marital_stat", "college": "education"}
+    assert [(task.name, task.source) for task in config.tasks] == list(sources.items())[: len(config.tasks)]
+    assert {column.name for column in config.features.sparse} == nominal - {task.source for task in config.tasks}
+
+
+def test_beibei_is_a_funnel_and_reads_nothing_but_ids_and_counts_of_other_users():
+    config = load_config(CONFIGS[0].with_name("beibei_compare.yaml"))
+
+    assert {task.name: task.parent for task in config.tasks} == {"click": None, "cart": "click", "buy": "cart"}
+    columns = [*config.features.sparse, *config.features.dense]
+    assert {column.name for column in columns} == {"user", "item", "item_carts", "item_buys"}
+
+
+def test_deskdrop_reads_no_label_and_no_time():
+    config = load_config(CONFIGS[0].with_name("deskdrop_compare.yaml"))
+
+    names = {column.name for column in [*config.features.sparse, *config.features.dense]}
+    assert not names & {"like", "bookmark", "comment", "follow", "time"}
+    assert [task.name for task in config.tasks] == ["like", "bookmark", "comment", "follow"]

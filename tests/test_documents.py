@@ -29,6 +29,7 @@ import nextrec_like
 from nextrec_like import IdColumn, NumericColumn, SequenceColumn, Task, synthetic_funnel
 from nextrec_like.cli import main
 from nextrec_like.config import load_config
+from nextrec_like.config.comparison import ComparisonSection, Floor, TunedFixed
 from nextrec_like.config.document import read_document
 from nextrec_like.config.schema import Config, DataSection, RawFeatures, Split, SyntheticFunnel, Training
 from nextrec_like.metrics import METRICS
@@ -44,6 +45,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EXAMPLE_ARGUMENTS = {"02_entire_space.py": ["--rows", "6000", "--seeds", "0"]}
 LANGUAGES = {"python", "yaml", "bash", "console", "text", "diff"}
 QUICK = ["training.epochs=1", "training.batch_size=128", "training.device=cpu"]
+QUICK_COMPARISON = ["comparison.seeds=[0]", "comparison.weightings=[dwa]", "comparison.tuned_fixed.trials=1"]
 NOT_RUN = (  # sets up the machine, or runs these very tests
     r"pip install -c constraints\.txt -e \S+",
     r"git clone \S+",
@@ -138,12 +140,11 @@ def test_shell_commands_work(page, workplace):
 def workplace(tmp_path, monkeypatch):
     """A copy of the configurations, and small tables where the real ones would be."""
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    census, funnel = (tmp_path / "datasets" / name for name in ("census_income", "synthetic_funnel"))
-    for folder in (census, funnel):
+    for dataset, rows in ROWS.items():
+        folder = tmp_path / "datasets" / dataset
         folder.mkdir(parents=True)
-    for number, part in enumerate(("train", "valid", "test")):
-        census_rows(number).to_parquet(census / f"{part}.parquet")
-        synthetic_funnel(800, seed=number).to_parquet(funnel / f"{part}.parquet")
+        for number, part in enumerate(("train", "valid", "test")):
+            rows(number).to_parquet(folder / f"{part}.parquet")
     monkeypatch.chdir(tmp_path)
 
 
@@ -181,10 +182,11 @@ def with_few_epochs(arguments):
     for option, value in pairwise(arguments):
         if option == "--data" and not Path(value).exists():
             synthetic_funnel(300, seed=9).to_parquet(value)
-    if arguments[0] != "train":
+    if arguments[0] not in ("train", "compare"):
         return arguments
     uses_funnel = "synthetic_funnel" in read_document(Path(arguments[1])).data["data"]
     few = [*QUICK, "data.synthetic_funnel.rows=2000"] if uses_funnel else QUICK
+    few = [*few, *QUICK_COMPARISON] if arguments[0] == "compare" else few
     return [*arguments, *(word for text in few for word in ("--set", text))]
 
 
@@ -318,6 +320,13 @@ def test_every_key_of_a_configuration_is_described():
     missing = [key for key in sorted(keys) if not re.search(rf"\b{key}\b", page)]
 
     assert not missing
+
+
+@pytest.mark.parametrize("section", [ComparisonSection, TunedFixed, Floor], ids=lambda section: section.__name__)
+def test_every_key_of_a_comparison_is_described(section):
+    page = (DOCS / "comparison.md").read_text(encoding="utf-8")
+
+    assert not [key for key in section.model_fields if not re.search(rf"\b{key}\b", page)]
 
 
 @pytest.mark.parametrize("name", nextrec_like.__all__)

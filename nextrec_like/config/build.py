@@ -6,7 +6,8 @@ from inspect import signature
 from numbers import Real
 from typing import Any
 
-from nextrec_like.config.schema import Config, EncodedFeatures, Section
+from nextrec_like.config.schema import Config, EncodedFeatures
+from nextrec_like.config.section import Section
 from nextrec_like.data.columns import Column, IdColumn, NumericColumn, SequenceColumn, checked_columns
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError, did_you_mean, unknown

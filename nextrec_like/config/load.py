@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from nextrec_like.config.build import rehearse
 from nextrec_like.config.document import ConfigError, Document, KeyPath, dotted, override, read_document
-from nextrec_like.config.schema import Config, UnknownKeyError
+from nextrec_like.config.schema import Config
+from nextrec_like.config.section import UnknownKeyError
 from nextrec_like.errors import InputError, did_you_mean
 
 

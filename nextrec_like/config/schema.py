@@ -1,25 +1,15 @@
 """What a configuration may hold, and of which type."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from inspect import signature
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PrivateAttr,
-    Tag,
-    create_model,
-    field_validator,
-    model_validator,
-)
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
+from nextrec_like.config.comparison import ComparisonSection
 from nextrec_like.config.document import ConfigError, Document
+from nextrec_like.config.section import Files, NamedModel, OneOrMore, Section, entries_of
 from nextrec_like.data.columns import IdColumn, NumericColumn, SequenceColumn
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.synthetic import synthetic_funnel
@@ -32,62 +22,6 @@ COMPILE = {name: parameter.default for name, parameter in signature(Estimator.co
 FIT = {name: parameter.default for name, parameter in signature(Estimator.fit).parameters.items()}
 FUNNEL = signature(synthetic_funnel).parameters
 SPLIT = signature(split_random).parameters
-
-T = TypeVar("T")
-
-
-class UnknownKeyError(ValueError):
-    """A key that a mapping must not have.
-
-    Args:
-        key: The key.
-        known: The keys that it may have.
-    """
-
-    def __init__(self, key: str, known: Sequence[str]) -> None:
-        super().__init__(key)
-        self.key, self.known = key, list(known)
-
-
-class Section(BaseModel):
-    """A mapping with known keys. Types are strict: a text is never a number."""
-
-    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown(cls, data: object) -> object:
-        for key in data if isinstance(data, Mapping) else ():
-            if key not in cls.model_fields:
-                raise UnknownKeyError(key, list(cls.model_fields))
-        return data
-
-
-def _named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-def section_of(kind: type[T]) -> type[Section]:
-    """The section with the fields of a dataclass."""
-    types = get_type_hints(kind)
-    definitions: Any = {
-        field.name: (types[field.name], ... if field.default is MISSING else field.default)
-        for field in fields(kind)  # type: ignore[arg-type]
-    }
-    return create_model(kind.__name__, __base__=Section, **definitions)
-
-
-def entries_of(kind: type) -> Any:  # noqa: ANN401
-    """A list of which each entry is a name, or a mapping with the fields of a dataclass."""
-    return list[Annotated[section_of(kind), BeforeValidator(_named)]]  # type: ignore[misc]
-
-
-OneOrMore = BeforeValidator(_as_list)
-Files = Annotated[list[str], OneOrMore, Field(min_length=1)]
 
 
 class SyntheticFunnel(Section):
@@ -169,19 +103,6 @@ Features = Annotated[
 ]
 
 
-class ModelSection(BaseModel):
-    """Name and options of a model; which options there are, the class says."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="allow")
-
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All but the name."""
-        return dict(self.model_extra or {})
-
-
 class Training(Section):
     """Arguments of `compile` and `fit`."""
 
@@ -231,10 +152,11 @@ class Config(Section):
     data: DataSection
     features: Features
     tasks: Annotated[entries_of(Task), Field(min_length=1)]  # type: ignore[valid-type]
-    model: Annotated[ModelSection, BeforeValidator(_named)]
+    model: NamedModel
     objective: str | None = COMPILE["objective"]
     weighting: Any = COMPILE["loss_weights"]
     training: Training = Training()
+    comparison: ComparisonSection = Field(default=ComparisonSection(), exclude=True)
     output: str = "runs"
     _document: Document = PrivateAttr(Document({}, {(): "configuration"}))
 

@@ -39,14 +39,8 @@ def gauc(label: npt.ArrayLike, score: npt.ArrayLike, group: npt.ArrayLike) -> fl
     positive, scores = binary_and_score(label, score)
     codes = group_codes(group)
     check_lengths({"label": positive, "group": codes})
-    positives, negatives = _count_classes(codes, positive)  # (G,) each
-    pairs = positives * negatives
-    used = pairs > 0
-    if not used.any():
-        raise UndefinedMetricError(f"GAUC needs a group with both classes: none of {len(pairs)} groups has them.")
-    wins = _doubled_wins(codes, scores, positive, negatives)  # (G,)
-    auc_of_group = wins[used] / (2 * pairs[used])
-    return float(np.average(auc_of_group, weights=(positives + negatives)[used]))
+    aucs, rows = aucs_of_groups(codes, positive, scores)
+    return float(np.average(aucs, weights=rows))
 
 
 def gauc_groups(label: npt.ArrayLike, group: npt.ArrayLike) -> int:
@@ -81,6 +75,29 @@ def group_codes(group: npt.ArrayLike) -> IntArray:
     if groups.dtype.kind in "fcmM" and (missing := groups != groups).any():
         raise _missing_group(int(np.argmax(missing)), groups)
     return np.unique(groups, return_inverse=True)[1].astype(np.int64, copy=False)
+
+
+def aucs_of_groups(codes: IntArray, positive: BoolArray, scores: FloatArray) -> tuple[FloatArray, IntArray]:
+    """AUC and number of rows of each group with both classes, in the order of the codes.
+
+    Args:
+        codes: Group of each row, numbered from 0 without gaps, shape ``(N,)``.
+        positive: Whether the label is 1, shape ``(N,)``.
+        scores: Finite scores, shape ``(N,)``.
+
+    Returns:
+        Both of shape ``(G,)``; `gauc` is the mean of the first, weighted with the second.
+
+    Raises:
+        UndefinedMetricError: If no group has both classes.
+    """
+    positives, negatives = _count_classes(codes, positive)  # one of each per group
+    pairs = positives * negatives
+    used = pairs > 0
+    if not used.any():
+        raise UndefinedMetricError(f"GAUC needs a group with both classes: none of {len(pairs)} groups has them.")
+    wins = _doubled_wins(codes, scores, positive, negatives)
+    return wins[used] / (2 * pairs[used]), (positives + negatives)[used]
 
 
 def _object_codes(groups: npt.NDArray[Any]) -> IntArray:

@@ -40,6 +40,8 @@ class Model(Estimator):
     """
 
     default_objective = "marginal"
+    path: tuple[str, ...] = ()
+    """Names of the hyperparameters with the layers that a row passes on the way to a logit, one after the other."""
 
     def __init__(
         self,

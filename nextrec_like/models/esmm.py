@@ -28,6 +28,8 @@ class ESMM(Model):
 
     default_objective = "entire_space"
 
+    path = ("ctr_params",)
+
     def __init__(
         self,
         dense_features: Sequence[DenseFeature] | None = None,

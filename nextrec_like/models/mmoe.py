@@ -30,6 +30,8 @@ class MMoE(Model):
         processor: A fitted processor: `fit`, `evaluate` and `predict` then take the raw table.
     """
 
+    path = ("expert_params", "tower_params")
+
     def __init__(
         self,
         dense_features: Sequence[DenseFeature] | None = None,

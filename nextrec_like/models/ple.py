@@ -76,6 +76,8 @@ class PLE(Model):
         processor: A fitted processor: `fit`, `evaluate` and `predict` then take the raw table.
     """
 
+    path = ("expert_params", "tower_params")
+
     def __init__(
         self,
         dense_features: Sequence[DenseFeature] | None = None,

@@ -27,6 +27,8 @@ class SharedBottom(Model):
         processor: A fitted processor: `fit`, `evaluate` and `predict` then take the raw table.
     """
 
+    path = ("bottom_params", "tower_params")
+
     def __init__(
         self,
         dense_features: Sequence[DenseFeature] | None = None,

@@ -24,6 +24,8 @@ class SingleTask(Model):
         processor: A fitted processor: `fit`, `evaluate` and `predict` then take the raw table.
     """
 
+    path = ("tower_params",)
+
     def __init__(
         self,
         dense_features: Sequence[DenseFeature] | None = None,

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from nextrec_like.data.packed import PackedData
 from nextrec_like.data.tables import TableLike
 from nextrec_like.errors import InputError, warn, within
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
@@ -121,8 +122,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
 
     def fit(
         self,
-        train: TableLike,
-        valid_data: TableLike | None = None,
+        train: TableLike | PackedData,
+        valid_data: TableLike | PackedData | None = None,
         *,
         valid_split: float | None = None,
         epochs: int = 1,
@@ -149,7 +150,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         later call goes on from where the last one ended, with new orders of rows.
 
         Args:
-            train: Training rows: DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, list of files.
+            train: Training rows: DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, list of files;
+                or rows that `data.packed.pack` has packed already, for this model's features and tasks.
             valid_data: Validation rows, for metrics, early stopping and the best weights.
             valid_split: Share of the training rows to validate on instead, drawn at random with the seed.
             epochs: Number of passes.

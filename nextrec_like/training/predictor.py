@@ -59,7 +59,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
 
     def evaluate(
         self,
-        data: TableLike,
+        data: TableLike | PackedData,
         *,
         metrics: str | Sequence[str] = ("auc", "logloss"),
         group_id: str | None = None,
@@ -86,7 +86,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         assert packed.labels is not None
         return evaluate_predictions(self.tasks, predictions, packed.labels, metrics, packed.group)
 
-    def predict(self, data: TableLike, *, device: str | torch.device = "auto") -> pd.DataFrame:
+    def predict(self, data: TableLike | PackedData, *, device: str | torch.device = "auto") -> pd.DataFrame:
         """Predicts every task.
 
         Args:
@@ -134,8 +134,10 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             )
 
     def _pack(
-        self, data: TableLike, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
+        self, data: TableLike | PackedData, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
     ) -> PackedData:
+        if isinstance(data, PackedData):
+            return data
         table = read_table(data) if self.processor is None else self.processor.read(data)
         group = group_of(table, group_id, self.processor) if "gauc" in metrics else None
         if self.processor is not None:

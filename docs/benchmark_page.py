@@ -1,0 +1,130 @@
+"""Writes the tables of docs/benchmarks.md from the folders of comparisons.
+
+python docs/benchmark_page.py [RUNS]
+
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``, where RUNS/NAME-compare is the folder of a
+comparison that has come to its end. Tables whose folder is not there stay as they are.
+"""
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from nextrec_like.comparison import Results, read_results
+from nextrec_like.comparison.results import Difference, Estimate
+
+PAGE = Path(__file__).with_name("benchmarks.md")
+BLOCK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKS = {"better": "**+**", "worse": "**-**", "uncertain": "?", "none": "", "undefined": ""}
+
+
+def table(results: Results) -> str:
+    """A row for each variant: AUC of every output, its difference to the reference, the gain, and the time."""
+    outputs = [output.name for output in results.outputs]
+    metric = results.metrics[0].name
+    header = ["variant", *(f"{output} {metric}" for output in outputs), "delta-m %", "CPU s"]
+    rows = [header, ["---"] * len(header)]
+    for variant in results.variants:
+        if variant.same_as is not None:
+            rows.append([f"`{variant.name}`", f"the same as `{variant.same_as}`", *[""] * (len(header) - 2)])
+            continue
+        cells = [cell(results, variant.name, output, metric) for output in outputs]
+        rows.append([named(variant.name, variant.setting), *cells, gain(results, variant.name), cost(results, variant.name)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def named(name: str, setting: str) -> str:
+    return f"`{name}`" + (f" ({setting})" if setting else "")
+
+
+def cell(results: Results, variant: str, output: str, metric: str) -> str:
+    """The mean over seeds with its deviation, and the difference to the first reference with its interval."""
+    (estimate,) = [each for each in results.estimates if is_about(each, variant, output, metric)] or [None]
+    if estimate is None or estimate.mean is None:
+        return "-"
+    value = f"{estimate.mean:.4f}" + ("" if estimate.deviation is None else f" ± {estimate.deviation:.4f}")
+    differences = [each for each in results.differences if is_about(each, variant, output, metric)]
+    if not differences or differences[0].low is None:
+        return value
+    first = differences[0]
+    interval = f"{first.mean:+.4f} [{first.low:+.4f}, {first.high:+.4f}]"
+    return f"{value}<br>{interval} {MARKS[first.verdict]}".rstrip()
+
+
+def is_about(record: Estimate | Difference, variant: str, output: str, metric: str) -> bool:
+    return (record.variant, record.output, record.metric) == (variant, output, metric)
+
+
+def gain(results: Results, variant: str) -> str:
+    found = [each for each in results.gains if (each.variant, each.metric) == (variant, results.metrics[0].name)]
+    return f"{found[0].mean:+.3f}" if found and found[0].mean is not None else ""
+
+
+def cost(results: Results, variant: str) -> str:
+    seconds = [run.cpu_seconds for run in results.runs if run.variant == variant and run.cpu_seconds is not None]
+    return f"{sum(seconds) / len(seconds):.1f}" if seconds else "failed"
+
+
+def facts(results: Results) -> str:
+    """What the table was made of, and by which command."""
+    known = results.provenance
+    versions = known["versions"]
+    return (
+        f"{len(results.seeds)} seeds; {len(results.variants)} variants; data fingerprint "
+        f"`{known['data']['fingerprint'][:16]}`; nextrec_like {versions['nextrec_like']}, torch {versions['torch']}; "
+        f"{known['machine']['processes']} trainings at a time, {known['machine']['threads per process']} thread each.\n"
+    )
+
+
+def counts(results: Results) -> str:
+    """How many methods were better or worse, for each reference and output."""
+    metric = results.metrics[0].name
+    kinds = {variant.name: variant.role for variant in results.variants if variant.same_as is None}
+    lines = []
+    for reference in dict.fromkeys(each.reference for each in results.differences):
+        for output in results.outputs:
+            found = [
+                each.verdict
+                for each in results.differences
+                if (each.reference, each.output, each.metric) == (reference, output.name, metric)
+                and kinds.get(each.variant) == "method"
+            ]
+            if found:
+                words = ", ".join(f"{found.count(word)} {text}" for word, text in WORDS.items())
+                lines.append(f"* {output.name}, {len(found)} methods against `{reference}`: {words}.")
+    return "\n".join(lines)
+
+
+WORDS = {
+    "better": "better",
+    "worse": "worse",
+    "uncertain": "different over seeds, but not beyond the test rows' own uncertainty",
+    "none": "no difference seen",
+}
+
+
+def block(folder: Path) -> str:
+    results = read_results(folder / "results.json")
+    return "\n".join([facts(results), counts(results), "", table(results), ""])
+
+
+def rewrite(text: str, runs: Path) -> str:
+    """The page with the tables of the comparisons whose folders are there."""
+
+    def fill(match: re.Match[str]) -> str:
+        folder = runs / f"{match[2]}-compare"
+        return f"{match[1]}\n{block(folder)}\n{match[3]}" if (folder / "results.json").is_file() else match[0]
+
+    return BLOCK.sub(fill, text)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description="Write the tables of docs/benchmarks.md.")
+    parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="folder with the comparisons")
+    arguments = parser.parse_args(argv)
+    PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), arguments.runs), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""From a configuration to an answer: which variant is better on these data, and is the difference real."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nextrec_like.comparison.collect import collect
+from nextrec_like.comparison.console import describe_choices, describe_comparison
+from nextrec_like.comparison.identity import data_fingerprint
+from nextrec_like.comparison.judging import check_parts, open_store
+from nextrec_like.comparison.pool import Pool
+from nextrec_like.comparison.report import write_report
+from nextrec_like.comparison.results import Results
+from nextrec_like.comparison.runner import Request, Runner
+from nextrec_like.comparison.selection import Choice, Selection
+from nextrec_like.comparison.variants import Variant, as_compared, expand
+from nextrec_like.config import Config, load_config, read_data, resolve
+from nextrec_like.runs import describe_data
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison that has come to its end.
+
+    Attributes:
+        folder: With ``report.html``, ``report.md``, ``results.json``, three CSV files and the run folders.
+        results: What it found.
+    """
+
+    folder: Path
+    results: Results
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.folder / "report.html"
+
+
+def compare(
+    config: Config | str | Path,
+    *,
+    jobs: int | None = None,
+    retry_failed: bool = False,
+    echo: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Trains all variants of a configuration with all its seeds, and says which are better.
+
+    What was trained before, by a comparison that was interrupted or by one of another extent with the same name, is
+    not trained again.
+
+    Args:
+        config: A configuration, or the path to one; its section ``comparison`` says what is compared.
+        jobs: Processes that train at a time; None: one per GPU, or else per processor, at most four.
+        retry_failed: Whether trainings that diverged or broke a rule before are tried again.
+        echo: Called with each message; None is silent.
+
+    Returns:
+        The results and their folder.
+
+    Raises:
+        InputError: For a configuration or data that break a rule, or if no training came to its end.
+        KeyboardInterrupt: If interrupted; the next call goes on.
+    """
+    say = echo or (lambda text: None)
+    if not isinstance(config, Config):
+        config = load_config(config)
+    config = as_compared(config)
+    variants = expand(config)
+    tables = read_data(config)
+    check_parts(config, tables)
+    fingerprint = data_fingerprint(tables)
+    say(f"{describe_data(config, tables)}\n  data fingerprint {fingerprint[:16]}")
+    store = open_store(config, tables, fingerprint)
+    with Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
+        runner = Runner(store, fingerprint, pool, say, retry_failed)
+        choices = train_all(config, variants, runner)
+    say(describe_choices(choices))
+    results = collect(config, choices, runner, tables)
+    results.save(store.path)
+    write_report(results, store, store.path)
+    say(describe_comparison(results, store.path))
+    return Comparison(store.path, results)
+
+
+def train_all(config: Config, variants: Sequence[Variant], runner: Runner) -> list[Choice]:
+    """Trains whatever is needed to choose the setting of each variant, and the chosen ones with all seeds."""
+    selection, seeds = Selection(config, runner), config.training.all_seeds
+    ready = [variant for variant in variants if len(variant.settings) == 1 and variant.role != "tuned_fixed"]
+    open_ones = [variant for variant in variants if len(variant.settings) > 1 and variant.role != "tuned_fixed"]
+    finals = [Request(each.name, each.settings[0].config, seed) for each in ready for seed in seeds]
+    tries = [request for each in open_ones for request in selection.requests(each, each.settings)]
+    runner.train([*tries, *finals])
+    searched = {
+        each.name: selection.with_proposals(each, [other for other in variants if each.name in other.references])
+        for each in variants
+        if each.role == "tuned_fixed"
+    }
+    choices = [selection.choice(searched.get(variant.name, variant)) for variant in variants]
+    runner.train(Request(each.variant.name, each.setting.config, seed) for each in choices for seed in seeds)
+    return choices

@@ -1,0 +1,292 @@
+"""What a comparison found, as plain records: the content of ``results.json`` and of the CSV files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from nextrec_like.errors import InputError
+
+FORMAT = 1
+Role: TypeAlias = Literal["equal", "fixed", "tuned_fixed", "method", "single_task"]
+Verdict: TypeAlias = Literal["better", "worse", "uncertain", "none", "undefined"]
+"""``uncertain``: a difference over seeds that the size of the test set does not bear; ``none``: no difference seen."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What is predicted and judged: a task, or a task where its parent happened.
+
+    Attributes:
+        name: Such as ``conversion`` or ``conversion_given_click``.
+        task: The task.
+        kind: ``binary`` or ``regression``.
+        rows: Test rows with a label.
+        positives: Test rows with a positive label; None for a regression.
+    """
+
+    name: str
+    task: str
+    kind: str
+    rows: int
+    positives: int | None
+
+
+@dataclass(frozen=True)
+class MetricRecord:
+    """A metric and its direction: None where a target value is best."""
+
+    name: str
+    higher_is_better: bool | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A setting that was tried on the validation rows.
+
+    Attributes:
+        label: In words, such as ``alpha 0.5, lr 0.001``.
+        weighting: The weighting as `compile` takes it.
+        learning_rate: None: that of the configuration.
+        score: Mean validation score over the search seeds; None if a run failed or has no score.
+        chosen: Whether it was chosen.
+        folders: Run folders of the search seeds.
+        test: Test metrics by output, mean over the search seeds. Shown only, never used for a choice.
+        reason: Why there is no score.
+    """
+
+    label: str
+    weighting: Any
+    learning_rate: float | None
+    score: float | None
+    chosen: bool
+    folders: list[str]
+    test: dict[str, dict[str, float | None]]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class VariantRecord:
+    """A way to train that is compared: a model with an objective and a weighting.
+
+    Attributes:
+        name: Unique; only the parts that differ between variants.
+        model: Its name.
+        objective: Its name.
+        weighting: Name of the weighting, or ``tuned_fixed``.
+        role: What it is in the comparison.
+        setting: Label of the chosen candidate; empty if there was nothing to choose.
+        references: Names of the variants that it is compared with.
+        candidates: What was tried; empty if there was nothing to choose.
+        same_as: Name of the variant that resolves to the same runs, if there is one.
+        reason: Why it could not be run at all.
+    """
+
+    name: str
+    model: str
+    objective: str
+    weighting: str
+    role: Role
+    setting: str = ""
+    references: list[str] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    same_as: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One training.
+
+    Attributes:
+        variant: Name of the variant.
+        seed: Its seed.
+        folder: Run folder, relative to that of the comparison; None if it has none.
+        reason: Why it failed; None if it finished.
+        score: Best monitored validation value.
+        epochs: Epochs trained.
+        best_epoch: Epoch whose weights were kept.
+        seconds: Wall time of the training, without reading data and evaluation.
+        cpu_seconds: Processor time of it.
+        peak_memory: Peak bytes: of the process on CPU, allocated on a GPU.
+    """
+
+    variant: str
+    seed: int
+    folder: str | None
+    reason: str | None = None
+    score: float | None = None
+    epochs: int | None = None
+    best_epoch: int | None = None
+    seconds: float | None = None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric of a variant on the test rows over the seeds.
+
+    Attributes:
+        variant: Name of the variant.
+        output: Name of the output.
+        metric: Name of the metric.
+        mean: Over the seeds that have a value; None without one.
+        deviation: Standard deviation over these seeds; None for fewer than two.
+        values: By seed, as text (as JSON keys are); None where undefined or failed.
+        reason: Why a value is missing.
+    """
+
+    variant: str
+    output: str
+    metric: str
+    mean: float | None
+    deviation: float | None
+    values: dict[str, float | None]
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant minus a reference, paired over the seeds that both have.
+
+    Attributes:
+        variant: Name of the variant.
+        reference: Name of the variant that is subtracted.
+        output: Name of the output.
+        metric: Name of the metric.
+        mean: Mean difference; None without a common seed.
+        low: Lower end of the 95 % interval over seeds (paired t); None for fewer than two seeds.
+        high: Upper end.
+        p_value: Of the paired t test; None where the interval is.
+        adjusted_p: After Holm's correction over the variants with this reference, output and metric. It is that of
+            the larger of both p-values, where the test rows have one.
+        wins: Seeds in which the variant is better.
+        ties: Seeds in which both are equal.
+        losses: Seeds in which it is worse.
+        rows_low: Lower end of the 95 % interval from the test rows, for the mean over seeds; None if not available.
+        rows_high: Upper end.
+        rows_p_value: Two-sided p-value from the test rows.
+        rows_method: ``DeLong``, ``group bootstrap`` or ``row means``; None if not available.
+        seeds_needed: Seeds with which a paired t test would see a difference of 0.001 with a power of 80 %; None
+            for fewer than two seeds.
+        verdict: In one word.
+        sentence: In words.
+    """
+
+    variant: str
+    reference: str
+    output: str
+    metric: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
+    adjusted_p: float | None
+    wins: int
+    ties: int
+    losses: int
+    rows_low: float | None
+    rows_high: float | None
+    rows_p_value: float | None
+    rows_method: str | None
+    seeds_needed: int | None
+    verdict: Verdict
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Gain:
+    """The multi-task gain delta-m of a variant against SingleTask, in per cent, over seeds; positive is better.
+
+    Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 1. https://arxiv.org/abs/1904.08918
+    """
+
+    variant: str
+    reference: str
+    metric: str
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything that a comparison found.
+
+    Attributes:
+        name: Of the comparison.
+        outputs: What is judged.
+        metrics: By which metrics.
+        seeds: With which seeds.
+        variants: What is compared, in the order of the report.
+        runs: Every training of a variant and seed; those of the search only are in the candidates.
+        estimates: Means over seeds.
+        differences: Paired differences.
+        gains: Multi-task gains; empty without SingleTask.
+        floors: Known values to be above: ``{"name": ..., "metric": ..., "values": {output: value}}``.
+        notes: Sentences about the data or the comparison that belong to the report.
+        provenance: Command, versions, machine, data fingerprint, rows and rates of the parts, split, selection score.
+        config: The configuration as YAML text.
+    """
+
+    name: str
+    outputs: list[Output]
+    metrics: list[MetricRecord]
+    seeds: list[int]
+    variants: list[VariantRecord]
+    runs: list[RunRecord]
+    estimates: list[Estimate]
+    differences: list[Difference]
+    gains: list[Gain]
+    floors: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    config: str = ""
+    format: int = FORMAT
+
+    def save(self, folder: Path) -> None:
+        """Writes ``results.json``, ``estimates.csv``, ``differences.csv`` and ``runs.csv``."""
+        text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False)
+        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+        for part, records in (("estimates", self.estimates), ("differences", self.differences), ("runs", self.runs)):
+            pd.json_normalize([asdict(record) for record in records]).to_csv(folder / f"{part}.csv", index=False)
+
+
+def read_results(file: Path) -> Results:
+    """The results in a ``results.json``.
+
+    Raises:
+        InputError: If the file is missing, damaged or of another version.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no `{file}`; give the folder of a comparison that came to its end.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"`{file}` cannot be read: {error}.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"`{file}` is not of format {FORMAT}; run the comparison again with this version.")
+    kinds: Mapping[str, type] = {
+        "outputs": Output,
+        "metrics": MetricRecord,
+        "runs": RunRecord,
+        "estimates": Estimate,
+        "differences": Difference,
+        "gains": Gain,
+    }
+    try:
+        lists: dict[str, Any] = {key: [kind(**each) for each in content[key]] for key, kind in kinds.items()}
+        variants = [_variant(each) for each in content["variants"]]
+        rest = {each.name: content[each.name] for each in fields(Results) if each.name not in {*kinds, "variants"}}
+        return Results(**lists, variants=variants, **rest)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"`{file}` is damaged ({error}); run the comparison again.") from error
+
+
+def _variant(content: Mapping[str, Any]) -> VariantRecord:
+    candidates: Sequence[Any] = content["candidates"]
+    return VariantRecord(**{**content, "candidates": [Candidate(**each) for each in candidates]})

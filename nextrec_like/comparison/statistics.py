@@ -1,0 +1,140 @@
+"""What a few seeds can tell: paired intervals, correction for many comparisons, and how many seeds it would take."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+
+from scipy import stats
+
+LEVEL = 0.05
+EFFECT = 0.001
+POWER = 0.8
+MOST_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences between two variants trained with the same seeds.
+
+    Attributes:
+        mean: Their mean; None without a difference.
+        low: Lower end of the 95 % interval of the mean; None for fewer than two.
+        high: Upper end.
+        p_value: Two-sided, of the paired t test; None where the interval is.
+        deviation: Standard deviation of the differences; None where the interval is.
+    """
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p_value: float | None = None
+    deviation: float | None = None
+
+
+def paired(differences: Sequence[float]) -> Paired:
+    """The paired t interval of the mean difference.
+
+    Args:
+        differences: One per seed.
+
+    Returns:
+        All None without a difference, the mean only for one. Differences that are all the same give an interval
+        without width, with a p-value of 1 at 0, and of 0 elsewhere.
+    """
+    if not differences:
+        return Paired()
+    mean, count = fmean(differences), len(differences)
+    if count == 1:
+        return Paired(mean)
+    deviation = stdev(differences)
+    error = deviation / sqrt(count)
+    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
+    p_value = float(mean == 0) if error == 0 else float(2 * stats.t.sf(abs(mean) / error, count - 1))
+    return Paired(mean, mean - half, mean + half, p_value, deviation)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p-values corrected for their number: the chance of one false finding among them stays at the level.
+
+    Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of Statistics 1979.
+
+    Args:
+        p_values: None where there was no test; it does not count.
+
+    Returns:
+        At least the given values, at most 1, in the same order.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        adjusted[place] = highest
+    return adjusted
+
+
+def seeds_needed(deviation: float, effect: float = EFFECT, power: float = POWER, level: float = LEVEL) -> int:
+    """Seeds with which a paired t test would see a difference.
+
+    The power is that of the noncentral t distribution, without the chance to see it on the wrong side. The test is not
+    corrected for many comparisons.
+
+    Args:
+        deviation: Standard deviation of the difference over seeds.
+        effect: The true mean difference, above 0.
+        power: Probability to see it.
+        level: Of the two-sided test.
+
+    Returns:
+        At least 2, the fewest for which there is a test, and at most a million.
+    """
+    enough = 2
+    while enough < MOST_SEEDS and _power(enough, deviation, effect, level) < power:
+        enough = min(2 * enough, MOST_SEEDS)
+    too_few = max(1, enough // 2 - 1)
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
+        if _power(middle, deviation, effect, level) < power:
+            too_few = middle
+        else:
+            enough = middle
+    return enough
+
+
+def wins_ties_losses(differences: Sequence[float], higher_is_better: bool) -> tuple[int, int, int]:
+    """In how many seeds the variant is better, equal and worse.
+
+    Args:
+        differences: Variant minus reference, one per seed.
+        higher_is_better: Direction of the metric.
+    """
+    above, below = sum(each > 0 for each in differences), sum(each < 0 for each in differences)
+    ties = len(differences) - above - below
+    return (above, ties, below) if higher_is_better else (below, ties, above)
+
+
+def delta_m(values: Sequence[float], references: Sequence[float], higher_is_better: bool) -> float | None:
+    """The multi-task gain of one seed: the mean relative improvement over the tasks, in per cent.
+
+    Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 1. https://arxiv.org/abs/1904.08918
+
+    Args:
+        values: A metric of the variant for each task.
+        references: That of the reference, in the same order.
+        higher_is_better: Direction of the metric.
+
+    Returns:
+        Positive is better; None if a reference is 0, or there is no task.
+    """
+    if not values or 0 in references:
+        return None
+    sign = 100 if higher_is_better else -100
+    return fmean(sign * (value - reference) / reference for value, reference in zip(values, references))
+
+
+def _power(count: int, deviation: float, effect: float, level: float) -> float:
+    if deviation == 0:
+        return 1.0
+    critical = stats.t.ppf(1 - level / 2, count - 1)
+    return float(stats.nct.sf(critical, count - 1, effect / deviation * sqrt(count)))

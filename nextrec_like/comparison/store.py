@@ -1,0 +1,160 @@
+"""The folder of a comparison: one folder per run, and what all runs share."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import getpid, kill
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nextrec_like.errors import InputError
+
+RESULT, PREDICTIONS, GATES, FAILURE = "result.json", "predictions.parquet", "gates.json", "failure.json"
+FORMAT = 1
+
+
+FILES = ("config.yaml", "versions.json", "history.jsonl", "steps.parquet", PREDICTIONS, GATES, RESULT)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run that has come to its end.
+
+    Args:
+        path: Its folder.
+    """
+
+    path: Path
+
+    def result(self) -> dict[str, Any]:
+        """Metrics by part and output, reasons, cost: the content of ``result.json``."""
+        return _read_json(self.path / RESULT)
+
+    def fault(self) -> str | None:
+        """What is wrong with the folder, so that the run has to be done again; None if nothing is."""
+        missing = [name for name in FILES if not (self.path / name).is_file()]
+        if missing:
+            return f"{missing[0]} is missing"
+        try:
+            found = self.result().get("format")
+        except InputError:
+            return f"{RESULT} is damaged"
+        return None if found == FORMAT else f"it has format {found}, and this version writes {FORMAT}"
+
+    def history(self) -> list[dict[str, Any]]:
+        """One record per epoch."""
+        file = self.path / "history.jsonl"
+        with _reading(file):
+            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+    def steps(self) -> pd.DataFrame:
+        """The logged steps: epoch, step, figure (loss, weight, norm, cosine), task, other, value."""
+        file = self.path / "steps.parquet"
+        with _reading(file):
+            return pd.read_parquet(file)
+
+    def predictions(self, output: str) -> np.ndarray:
+        """Predictions of all test rows, float64, shape ``(N,)``."""
+        file = self.path / PREDICTIONS
+        with _reading(file):
+            return pq.read_table(file, columns=[output])[output].to_numpy()
+
+    def gates(self) -> list[dict[str, Any]]:
+        """Mean share of each expert over the test rows: ``{"gate": "gates.click", "shares": [0.25, ...]}`` per gate."""
+        return list(_read_json(self.path / GATES))
+
+
+class Store:
+    """The folder of a comparison.
+
+    Args:
+        path: Its folder.
+        fingerprint: That of the data; comparisons of one name may have been run on several.
+    """
+
+    def __init__(self, path: Path, fingerprint: str) -> None:
+        self.path, self.data = path, path / "data" / fingerprint[:16]
+
+    def run(self, relative: str) -> RunFolder:
+        """A run by its folder relative to that of the comparison, such as ``runs/0123456789abcdef``."""
+        return RunFolder(self.path / relative)
+
+    @property
+    def runs(self) -> Path:
+        """The folder with the run folders."""
+        return self.path / "runs"
+
+    def write_rows(self, labels: Mapping[str, np.ndarray], groups: np.ndarray | None) -> None:
+        """Keeps what the test rows are judged by: labels by output, and groups, shape ``(N,)`` each."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table(dict(labels)), self.data / "labels.parquet")
+        if groups is not None:
+            pq.write_table(pa.table({"group": groups}), self.data / "groups.parquet")
+
+    def labels(self, output: str) -> np.ndarray:
+        """Labels of all test rows for an output, NaN where it is not judged, float64, shape ``(N,)``."""
+        file = self.data / "labels.parquet"
+        with _reading(file):
+            return pq.read_table(file, columns=[output])[output].to_numpy()
+
+    def groups(self) -> np.ndarray | None:
+        """Group of each test row as integers, shape ``(N,)``; None if the configuration has no `group_id`."""
+        file = self.data / "groups.parquet"
+        if not file.is_file():
+            return None
+        with _reading(file):
+            return pq.read_table(file)["group"].to_numpy()
+
+
+@contextmanager
+def new_run_folder(runs: Path, key: str) -> Iterator[Path]:
+    """A folder to write a run into, which gets its name when all is written, and goes if anything fails."""
+    part = runs / f".{key}.{getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if not (runs / key).exists():  # another process may have done the same run
+            part.rename(runs / key)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_parts(runs: Path) -> None:
+    """Removes what killed processes have left behind."""
+    for part in runs.glob(".*"):
+        pid = part.name.rpartition(".")[2]
+        if pid.isdigit() and not _is_alive(int(pid)):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"`{file}` is missing or damaged ({error}); delete the folder `{file.parent}` and compare again."
+        ) from error
+
+
+def _read_json(file: Path) -> Any:  # noqa: ANN401
+    with _reading(file):
+        return json.loads(file.read_text(encoding="utf-8"))
