@@ -1,68 +1,15 @@
 import json
-import sys
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
+from rows import ROWS
 
-from nextrec_like import synthetic_funnel
 from nextrec_like.cli import main
 from nextrec_like.config import load_config
 from nextrec_like.config.document import read_document
 
-sys.path.append(str(Path(__file__).parent / "datasets"))
-
-from rows import ROWS as RECIPE_ROWS
-
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 QUICK = ["training.epochs=1", "training.seeds=[0]", "training.batch_size=128", "training.device=cpu"]
-
-
-def census_rows(num_rows, seed):
-    """Random rows with the columns that the census configurations use."""
-    rng = np.random.default_rng(seed)
-    columns = load_config(CONFIGS[0].with_name("census_income_mmoe.yaml")).features.sparse
-    features = {column.name: rng.choice(["a", "b", "c", None], num_rows) for column in columns}
-    labels = {task: rng.integers(0, 2, num_rows) for task in ("income", "never_married", "college")}
-    return pd.DataFrame({**features, **labels})
-
-
-def beibei_rows(num_rows, seed):
-    """Random pairs of a strict funnel; the items of the three parts differ a little."""
-    rng = np.random.default_rng(seed)
-    level = rng.integers(0, 4, num_rows)
-    counts = {f"item_{event}s": rng.integers(0, 50, num_rows) for event in ("cart", "buy")}
-    ids = {"user": rng.integers(1, 40, num_rows), "item": rng.integers(seed, 60, num_rows)}
-    return pd.DataFrame({**ids, **counts, "click": level >= 1, "cart": level >= 2, "buy": level >= 3}).astype("int32")
-
-
-def deskdrop_rows(num_rows, seed):
-    """Random first views with the columns that the recipe writes."""
-    rng = np.random.default_rng(seed)
-    labels = ("like", "bookmark", "comment", "follow")
-    counts = [f"{owner}_{event}s" for owner in ("user", "article") for event in ("view", *labels)]
-    return pd.DataFrame(
-        {
-            "user": rng.integers(-20, 20, num_rows),
-            "article": rng.integers(-99, 99, num_rows),
-            **{name: rng.choice(["a", "b", None], num_rows) for name in ("agent", "region", "country")},
-            "hour": rng.integers(0, 24, num_rows),
-            "weekday": rng.integers(0, 7, num_rows),
-            "article_age": rng.exponential(100, num_rows),
-            **{name: rng.integers(0, 9, num_rows) for name in counts},
-            **{label: rng.integers(0, 2, num_rows) for label in labels},
-        }
-    )
-
-
-ROWS = {
-    **RECIPE_ROWS,
-    "beibei": beibei_rows,
-    "census_income": census_rows,
-    "deskdrop": deskdrop_rows,
-    "synthetic_funnel": synthetic_funnel,
-}
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)

@@ -20,10 +20,9 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 import yaml
+from rows import ROWS
 
 import nextrec_like
 from nextrec_like import IdColumn, NumericColumn, SequenceColumn, Task, synthetic_funnel
@@ -144,16 +143,8 @@ def workplace(tmp_path, monkeypatch):
         folder = tmp_path / "datasets" / dataset
         folder.mkdir(parents=True)
         for number, part in enumerate(("train", "valid", "test")):
-            rows(number).to_parquet(folder / f"{part}.parquet")
+            rows(800, seed=number).to_parquet(folder / f"{part}.parquet")
     monkeypatch.chdir(tmp_path)
-
-
-def census_rows(seed):
-    random = np.random.default_rng(seed)
-    columns = load_config(ROOT / "configs" / "census_income_mmoe.yaml").features.sparse
-    names = [column.name for column in columns]
-    labels = {name: random.integers(0, 2, 300) for name in ("income", "never_married", "college")}
-    return pd.DataFrame({name: random.choice(["a", "b", "c"], 300) for name in names} | labels)
 
 
 def commands(block):

@@ -55,7 +55,10 @@ IMPORTS_AN_EXTRA = {"run_compare"}
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_functions_neither_import_nor_print(file):
     for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name not in IMPORTS_AN_EXTRA:
+        if (
+            isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+            and node.name not in IMPORTS_AN_EXTRA
+        ):
             inner = [type(child) for child in ast.walk(node)]
             assert ast.Import not in inner, f"{node.name} imports"
             assert ast.ImportFrom not in inner, f"{node.name} imports"

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from nextrec_like import synthetic_funnel
 from nextrec_like.cli import main as nextrec_like
+from nextrec_like.config import load_config
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("train", "valid", "test")
 
 
@@ -106,7 +108,48 @@ def tenrec_rows(num_rows, seed):
     )
 
 
+def census_rows(num_rows, seed):
+    """Random rows with the columns that the census configurations use."""
+    rng = np.random.default_rng(seed)
+    columns = load_config(ROOT / "configs" / "census_income_mmoe.yaml").features.sparse
+    features = {column.name: rng.choice(["a", "b", "c", None], num_rows) for column in columns}
+    labels = {task: rng.integers(0, 2, num_rows) for task in ("income", "never_married", "college")}
+    return pd.DataFrame({**features, **labels})
+
+
+def beibei_rows(num_rows, seed):
+    """Random pairs of a strict funnel; the items of the three parts differ a little."""
+    rng = np.random.default_rng(seed)
+    level = rng.integers(0, 4, num_rows)
+    counts = {f"item_{event}s": rng.integers(0, 50, num_rows) for event in ("cart", "buy")}
+    ids = {"user": rng.integers(1, 40, num_rows), "item": rng.integers(seed, 60, num_rows)}
+    return pd.DataFrame({**ids, **counts, "click": level >= 1, "cart": level >= 2, "buy": level >= 3}).astype("int32")
+
+
+def deskdrop_rows(num_rows, seed):
+    """Random first views with the columns that the recipe writes."""
+    rng = np.random.default_rng(seed)
+    labels = ("like", "bookmark", "comment", "follow")
+    counts = [f"{owner}_{event}s" for owner in ("user", "article") for event in ("view", *labels)]
+    return pd.DataFrame(
+        {
+            "user": rng.integers(-20, 20, num_rows),
+            "article": rng.integers(-99, 99, num_rows),
+            **{name: rng.choice(["a", "b", None], num_rows) for name in ("agent", "region", "country")},
+            "hour": rng.integers(0, 24, num_rows),
+            "weekday": rng.integers(0, 7, num_rows),
+            "article_age": rng.exponential(100, num_rows),
+            **{name: rng.integers(0, 9, num_rows) for name in counts},
+            **{label: rng.integers(0, 2, num_rows) for label in labels},
+        }
+    )
+
+
 ROWS = {
+    "beibei": beibei_rows,
+    "census_income": census_rows,
+    "deskdrop": deskdrop_rows,
+    "synthetic_funnel": synthetic_funnel,
     "aliexpress": aliexpress_rows,
     "ali_ccp": ali_ccp_rows,
     "kuairand": kuairand_rows,
