@@ -30,7 +30,8 @@ def table(results: Results) -> str:
             rows.append([f"`{variant.name}`", f"the same as `{variant.same_as}`", *[""] * (len(header) - 2)])
             continue
         cells = [cell(results, variant.name, output, metric) for output in outputs]
-        rows.append([named(variant.name, variant.setting), *cells, gain(results, variant.name), cost(results, variant.name)])
+        last = [gain(results, variant.name), cost(results, variant.name)]
+        rows.append([named(variant.name, variant.setting), *cells, *last])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -9,7 +9,7 @@ from nextrec_like.comparison.analysis import analyse
 from nextrec_like.comparison.judging import judged
 from nextrec_like.comparison.provenance import provenance
 from nextrec_like.comparison.results import MetricRecord, Output, Results, RunRecord, VariantRecord
-from nextrec_like.comparison.runner import Runner
+from nextrec_like.comparison.running.runner import Runner
 from nextrec_like.comparison.selection import Choice
 from nextrec_like.config import Config, dump, resolve
 from nextrec_like.errors import InputError

@@ -8,10 +8,9 @@ from nextrec_like.comparison.collect import collect
 from nextrec_like.comparison.console import describe_choices, describe_comparison
 from nextrec_like.comparison.identity import data_fingerprint
 from nextrec_like.comparison.judging import check_parts, open_store
-from nextrec_like.comparison.pool import Pool
 from nextrec_like.comparison.report import write_report
 from nextrec_like.comparison.results import Results
-from nextrec_like.comparison.runner import Request, Runner
+from nextrec_like.comparison.running import Pool, Request, Runner
 from nextrec_like.comparison.selection import Choice, Selection
 from nextrec_like.comparison.variants import Variant, as_compared, expand
 from nextrec_like.config import Config, load_config, read_data, resolve

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 import nextrec_like
-from nextrec_like.comparison.runner import Runner
+from nextrec_like.comparison.running.runner import Runner
 from nextrec_like.comparison.selection import Selection
 from nextrec_like.config import Config, build_tasks
 from nextrec_like.data.checks import label_values

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from nextrec_like.comparison.results import Candidate
-from nextrec_like.comparison.runner import Request, Runner
+from nextrec_like.comparison.running.runner import Request, Runner
 from nextrec_like.comparison.search import Sampler, Weights, make_sampler, resolve_sampler
 from nextrec_like.comparison.variants import Setting, Variant, settings_of
 from nextrec_like.config import Config

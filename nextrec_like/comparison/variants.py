@@ -111,7 +111,8 @@ def families(config: Config) -> list[Family]:
         InputError: For an unknown model, option or objective.
     """
     section = config.comparison
-    models, objectives = section.models or [config.model], section.objectives or [config.objective]
+    models = section.models or [config.model]
+    objectives: Sequence[str | None] = section.objectives or [config.objective]
     found = []
     for model, objective in product(models, objectives):
         parts = [_model_label(model, models)] if len(models) > 1 else []

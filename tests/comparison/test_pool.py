@@ -10,8 +10,8 @@ import time
 import pytest
 
 from nextrec_like.comparison.identity import data_fingerprint
-from nextrec_like.comparison.pool import Pool
-from nextrec_like.comparison.work import Job
+from nextrec_like.comparison.running.pool import Pool
+from nextrec_like.comparison.running.work import Job
 from nextrec_like.config import read_data, resolve
 
 
@@ -68,8 +68,8 @@ def test_changed_data_are_not_trained_on(place, configure):
 
 
 UNGUARDED = """
-from nextrec_like.comparison.pool import Pool
-from nextrec_like.comparison.work import Job
+from nextrec_like.comparison.running.pool import Pool
+from nextrec_like.comparison.running.work import Job
 from nextrec_like.config import load_config, resolve
 from pathlib import Path
 print("imported", flush=True)
@@ -91,7 +91,7 @@ def test_a_script_without_a_guard_runs_once(place, configure):
 WITH_CHILD = """
 import sys
 from multiprocessing import get_context
-from nextrec_like.comparison.pool import Site, serve
+from nextrec_like.comparison.running.pool import Site, serve
 from pathlib import Path
 if __name__ == "__main__":
     context = get_context("spawn")

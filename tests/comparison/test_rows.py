@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import log_loss, mean_absolute_error, roc_auc_score, root_mean_squared_error
 
-from nextrec_like.comparison.rows import METHODS, JudgedRows
+from nextrec_like.comparison.analysis.rows import METHODS, JudgedRows
 
 
 def drawn(n, seed):

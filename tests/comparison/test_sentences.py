@@ -1,7 +1,7 @@
 import pytest
 
-from nextrec_like.comparison.evidence import Evidence
-from nextrec_like.comparison.verdict import judge
+from nextrec_like.comparison.analysis.evidence import Evidence
+from nextrec_like.comparison.analysis.verdict import judge
 from nextrec_like.metrics import Interval
 
 SURE = Interval(0.0021, 0.0015, 0.0027, 1e-9)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nextrec_like.comparison.statistics import Paired, delta_m, holm, paired, seeds_needed, wins_ties_losses
+from nextrec_like.comparison.analysis.statistics import Paired, delta_m, holm, paired, seeds_needed, wins_ties_losses
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 40])

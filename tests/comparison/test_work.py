@@ -10,12 +10,12 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from nextrec_like import MMoE, SparseFeature, synthetic_funnel
 from nextrec_like.batch import Batch
-from nextrec_like.comparison import work
-from nextrec_like.comparison.gates import watched_gates
 from nextrec_like.comparison.identity import data_fingerprint
 from nextrec_like.comparison.judging import judged
+from nextrec_like.comparison.running import work
+from nextrec_like.comparison.running.gates import watched_gates
+from nextrec_like.comparison.running.work import Job, Workspace
 from nextrec_like.comparison.store import RunFolder, Store, remove_parts
-from nextrec_like.comparison.work import Job, Workspace
 from nextrec_like.config import fit_processor, load_config, read_data, resolve
 from nextrec_like.training.randomness import fingerprint
 from nextrec_like.training.step import Stepper

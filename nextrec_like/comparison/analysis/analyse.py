@@ -6,7 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import isfinite
 
-from nextrec_like.comparison.evidence import Evidence
+from nextrec_like.comparison.analysis.evidence import Evidence
+from nextrec_like.comparison.analysis.row_intervals import Found, Pair, RowIntervals
+from nextrec_like.comparison.analysis.scores import Scores
+from nextrec_like.comparison.analysis.statistics import delta_m, paired
+from nextrec_like.comparison.analysis.verdict import judge
 from nextrec_like.comparison.results import (
     Difference,
     Estimate,
@@ -16,11 +20,7 @@ from nextrec_like.comparison.results import (
     RunRecord,
     VariantRecord,
 )
-from nextrec_like.comparison.row_intervals import Found, Pair, RowIntervals
-from nextrec_like.comparison.scores import Scores
-from nextrec_like.comparison.statistics import delta_m, paired
 from nextrec_like.comparison.store import Store
-from nextrec_like.comparison.verdict import judge
 
 
 def analyse(

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping
 from math import floor, log10
 
-from nextrec_like.comparison.evidence import Corrected, Evidence
+from nextrec_like.comparison.analysis.evidence import Corrected, Evidence
+from nextrec_like.comparison.analysis.statistics import EFFECT, LEVEL, Paired
 from nextrec_like.comparison.results import Verdict
-from nextrec_like.comparison.statistics import EFFECT, LEVEL, Paired
 from nextrec_like.metrics import Interval
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nextrec_like.comparison.cost import Meter
-from nextrec_like.comparison.gates import watched_gates
+from nextrec_like.comparison.running.cost import Meter
+from nextrec_like.comparison.running.gates import watched_gates
 from nextrec_like.comparison.store import FORMAT, GATES, PREDICTIONS, RESULT, new_run_folder
 from nextrec_like.config import Config, build_features, build_model, build_tasks, fit_arguments, fit_processor
 from nextrec_like.data.packed import PackedData, pack

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from nextrec_like.comparison.evidence import Corrected, Evidence
+from nextrec_like.comparison.analysis.evidence import Corrected, Evidence
+from nextrec_like.comparison.analysis.sentences import sentence
+from nextrec_like.comparison.analysis.statistics import LEVEL, Paired, holm, paired, seeds_needed, wins_ties_losses
 from nextrec_like.comparison.results import Difference, Verdict
-from nextrec_like.comparison.sentences import sentence
-from nextrec_like.comparison.statistics import LEVEL, Paired, holm, paired, seeds_needed, wins_ties_losses
 from nextrec_like.metrics import Interval
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from nextrec_like.comparison.identity import run_key
-from nextrec_like.comparison.pool import Pool
+from nextrec_like.comparison.running.pool import Pool
+from nextrec_like.comparison.running.work import Job, Outcome
 from nextrec_like.comparison.store import RunFolder, Store, remove_parts
-from nextrec_like.comparison.work import Job, Outcome
 from nextrec_like.config import Config, resolve
 from nextrec_like.runs import write_json
 

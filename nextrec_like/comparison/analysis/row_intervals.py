@@ -6,8 +6,8 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TypeAlias
 
-from nextrec_like.comparison.rows import METHODS, FloatArray, JudgedRows
-from nextrec_like.comparison.scores import Scores
+from nextrec_like.comparison.analysis.rows import METHODS, FloatArray, JudgedRows
+from nextrec_like.comparison.analysis.scores import Scores
 from nextrec_like.comparison.store import Store
 from nextrec_like.errors import InputError
 from nextrec_like.metrics import Interval

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from nextrec_like.comparison.identity import data_fingerprint
-from nextrec_like.comparison.work import Job, Outcome, Workspace
+from nextrec_like.comparison.running.work import Job, Outcome, Workspace
 from nextrec_like.config import Config, read_data
 from nextrec_like.errors import InputError
 
