@@ -14,6 +14,7 @@ from nextrec_like.comparison.running import Pool, Request, Runner
 from nextrec_like.comparison.selection import Choice, Selection
 from nextrec_like.comparison.variants import Variant, as_compared, expand
 from nextrec_like.config import Config, load_config, read_data, resolve
+from nextrec_like.errors import InputError
 from nextrec_like.runs import describe_data
 
 
@@ -75,8 +76,14 @@ def compare(
         choices = train_all(config, variants, runner)
     say(describe_choices(choices))
     results = collect(config, choices, runner, tables)
-    results.save(store.path)
-    write_report(results, store, store.path)
+    try:
+        results.save(store.path)
+        write_report(results, store, store.path)
+    except OSError as error:
+        raise InputError(
+            f"The results cannot be written into `{store.path}`: {error.strerror or error}. The runs are kept: once "
+            f"that is mended, the same command writes them without training."
+        ) from error
     say(describe_comparison(results, store.path))
     return Comparison(store.path, results)
 

@@ -66,5 +66,5 @@ def part_facts(config: Config, table: pa.Table) -> dict[str, Any]:
     for task in build_tasks(config):
         labels = label_values(table[task.column], task)
         observed = labels[~np.isnan(labels)]
-        facts[task.name] = float(observed.mean()) if len(observed) else None
+        facts[f"mean label of {task.name}"] = float(observed.mean()) if len(observed) else None
     return facts

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
+from nextrec_like.comparison.store import write_whole
 from nextrec_like.errors import InputError
 
 FORMAT = 1
@@ -251,9 +252,10 @@ class Results:
     def save(self, folder: Path) -> None:
         """Writes ``results.json``, ``estimates.csv``, ``differences.csv`` and ``runs.csv``."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False)
-        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / "results.json", text + "\n")
         for part, records in (("estimates", self.estimates), ("differences", self.differences), ("runs", self.runs)):
-            pd.json_normalize([asdict(record) for record in records]).to_csv(folder / f"{part}.csv", index=False)
+            table = pd.json_normalize([asdict(record) for record in records])
+            write_whole(folder / f"{part}.csv", table.to_csv(index=False))
 
 
 def read_results(file: Path) -> Results:

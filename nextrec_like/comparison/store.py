@@ -121,10 +121,23 @@ def new_run_folder(runs: Path, key: str) -> Iterator[Path]:
     part.mkdir(parents=True)
     try:
         yield part
-        if not (runs / key).exists():  # another process may have done the same run
+        try:
             part.rename(runs / key)
+        except OSError:
+            if not (runs / key).exists():  # another process may have done the same run
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file under another name first, so that it is complete or as it was."""
+    part = file.with_name(f".{file.name}.{getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def remove_parts(runs: Path) -> None:

@@ -185,7 +185,7 @@ def weighting_specs(config: Config) -> dict[str, list[tuple[str, Any]]]:
     given = config.comparison.weightings
     if given is None:
         own = [] if config.weighting is None else [config.weighting]
-        given = [*own, *DEFAULT_WEIGHTINGS]
+        given = [*own, *(DEFAULT_WEIGHTINGS if len(config.tasks) > 1 else [])]
     specs = [each for spec in given for each in (other_methods(given) if spec == ALL else [spec])]
     tasks = build_tasks(config)
     found: dict[str, list[tuple[str, Any]]] = {}

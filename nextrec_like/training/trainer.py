@@ -197,6 +197,7 @@ class Trainer:
         self.history.epochs.append(record)
         self.history.steps.extend(self.log.read())
         self.parts.schedule.end_epoch(score)
+        self.parts.balancer.weighting.end_epoch()
         self._select(record)
         self.progress.end_epoch(record)
         self._call("on_epoch_end")

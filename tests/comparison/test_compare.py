@@ -1,5 +1,6 @@
 """The whole way: from a configuration to an answer, interrupted and continued."""
 
+import errno
 import json
 import os
 import signal
@@ -236,6 +237,51 @@ def test_a_missing_extra_is_named(place, configure, capsys, monkeypatch):
 
     assert main(["compare", "small.yaml"]) == 2
     assert "pip install 'nextrec_like[compare]'" in capsys.readouterr().err
+
+
+def test_a_full_disk_at_the_end_is_said_and_the_last_report_stays(place, configure, monkeypatch):
+    section = "{weightings: [dwa], tuned_fixed: false, single_task: false}"
+    first = compare(configure(section, "training.seeds=[0]"), jobs=1)
+    before = {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()}
+
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        with pytest.raises(InputError, match=r"No space left on device\. The runs are kept"):
+            compare(configure(section), jobs=1)
+
+    assert {file.name: file.read_bytes() for file in first.folder.iterdir() if file.is_file()} == before
+    assert compare(configure(section), jobs=1).results.seeds == [0, 1]
+
+
+def test_one_task_is_compared_with_itself_alone_unless_more_is_asked_for(place, configure):
+    found = compare(configure("{}", "tasks=[click]", "training.seeds=[0]"), jobs=1)
+
+    assert [variant.name for variant in found.results.variants] == ["equal", "single_task"]
+
+
+def test_regressions_and_missing_labels_are_compared_too(place, configure):
+    for number, part in enumerate(("train", "valid", "test")):
+        table = synthetic_funnel(1_500, seed=number)
+        table.assign(conversion=table["conversion"].where(table["click"] == 1)).to_parquet(f"{part}.parquet")
+    tasks = "tasks=[click, {name: conversion}, {name: hour_again, label: hour_2, kind: regression}]"
+    for part in ("train", "valid", "test"):
+        table = pd.read_parquet(f"{part}.parquet")
+        table.assign(hour_2=table["hour"] / 24).to_parquet(f"{part}.parquet")
+
+    found = compare(
+        configure("{weightings: [dwa], tuned_fixed: {trials: 1}}", tasks, "training.metrics=[auc, rmse]"), jobs=1
+    )
+
+    outputs = {each.name: (each.kind, each.positives) for each in found.results.outputs}
+    assert outputs["hour_again"] == ("regression", None)
+    clicks = pd.read_parquet("test.parquet")["click"].sum()
+    assert next(each.rows for each in found.results.outputs if each.name == "conversion") == clicks
+    rmse = [each for each in found.results.differences if (each.output, each.metric) == ("hour_again", "rmse")]
+    assert all(each.mean is not None and each.rows_method == "row means" for each in rmse)
+    assert rmse
 
 
 def test_a_folder_that_cannot_be_made_is_said(place, configure):

@@ -68,6 +68,25 @@ def test_fit_is_the_loop_that_one_would_write(name, weights, build, train, table
         np.testing.assert_allclose(list(record.weights.values()), weights, rtol=1e-6)
 
 
+def test_dwa_weighs_by_the_mean_losses_of_the_last_two_epochs(train):
+    _, history = train(compiled={"loss_weights": "dwa"}, epochs=5)  # 240 rows: four batches of 60
+
+    losses = np.array([list(record.loss.values()) for record in history.epochs])
+    weights = np.array([list(record.weights.values()) for record in history.epochs])
+    rho = np.exp(losses[1:4] / losses[:3] / 2)
+    expected = 2 * rho / rho.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(weights[:2], 1)
+    np.testing.assert_allclose(weights[2:], expected, rtol=1e-5)
+    assert (np.abs(weights[2:] - 1) > 1e-4).all()
+
+
+def test_the_nadir_of_stch_is_the_mean_loss_of_the_first_epoch(train):
+    model, history = train(compiled={"loss_weights": {"method": "stch", "mu": 0.5}}, epochs=3)
+
+    nadir = model._parts.balancer.weighting.nadir.tolist()
+    np.testing.assert_allclose(nadir, list(history.epochs[0].loss.values()), rtol=1e-5)
+
+
 @pytest.mark.parametrize("clip", [0.05, 100.0])
 def test_clipping_is_torchs_over_the_whole_weighted_gradient(clip, build, train, table):
     start = StartingWeights()
