@@ -188,10 +188,9 @@ def _add_config(command: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a whole number from 1 on. Received {text!r}.")
+    return int(text)
 
 
 def _add_data(command: argparse.ArgumentParser, note: str, required: bool) -> None:

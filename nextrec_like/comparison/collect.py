@@ -30,7 +30,7 @@ def collect(config: Config, choices: Sequence[Choice], runner: Runner, tables: M
         Output(name, task, kind, int((~np.isnan(labels)).sum()), int(np.nansum(labels)) if kind == "binary" else None)
         for name, (task, kind, labels) in judged(config, tables["test"]).items()
     ]
-    metrics = [MetricRecord(name, METRICS[name].higher_is_better) for name in config.training.metrics]
+    metrics = judged_metrics(config, runner, runs)
     estimates, differences, gains = analyse(
         variants, runs, outputs, metrics, seeds, store, jobs=min(2, runner.pool.jobs)
     )
@@ -49,6 +49,16 @@ def collect(config: Config, choices: Sequence[Choice], runner: Runner, tables: M
         provenance=provenance(config, tables, runner),
         config=dump({**resolve(config), "comparison": config.comparison.model_dump(exclude_defaults=True)}),
     )
+
+
+def judged_metrics(config: Config, runner: Runner, runs: Sequence[RunRecord]) -> list[MetricRecord]:
+    """The metrics of the configuration, and those that tasks have to which none of them applies."""
+    names = dict.fromkeys(config.training.metrics)
+    for run in runs:
+        if run.folder is not None:
+            test = runner.store.run(run.folder).result()["test"]
+            names |= dict.fromkeys(name for values in test.values() for name in values)
+    return [MetricRecord(name, METRICS[name].higher_is_better) for name in names if name in METRICS]
 
 
 def variant_records(choices: Sequence[Choice], runner: Runner, seed: int) -> list[VariantRecord]:

@@ -12,9 +12,10 @@ from nextrec_like.comparison.report import write_report
 from nextrec_like.comparison.results import Results
 from nextrec_like.comparison.running import Pool, Request, Runner
 from nextrec_like.comparison.selection import Choice, Selection
+from nextrec_like.comparison.store import locked
 from nextrec_like.comparison.variants import Variant, as_compared, expand
 from nextrec_like.config import Config, load_config, read_data, resolve
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, positive_int
 from nextrec_like.runs import describe_data
 
 
@@ -62,6 +63,8 @@ def compare(
         KeyboardInterrupt: If interrupted; the next call goes on.
     """
     say = echo or (lambda text: None)
+    if jobs is not None:
+        positive_int("`jobs`", jobs)
     if not isinstance(config, Config):
         config = load_config(config)
     config = as_compared(config)
@@ -71,10 +74,11 @@ def compare(
     fingerprint = data_fingerprint(tables)
     say(f"{describe_data(config, tables)}\n  data fingerprint {fingerprint[:16]}")
     store = open_store(config, tables, fingerprint)
-    with Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
+    with locked(store.path), Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
         runner = Runner(store, fingerprint, pool, say, retry_failed)
         choices = train_all(config, variants, runner)
-    say(describe_choices(choices))
+    if chosen := describe_choices(choices):
+        say(chosen)
     results = collect(config, choices, runner, tables)
     try:
         results.save(store.path)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 import nextrec_like
 from nextrec_like.config import Config, resolve
+from nextrec_like.training.device import resolve_device
 from nextrec_like.weighting import WEIGHTINGS, BalancerOptions
 from nextrec_like.weighting.numbers import task_numbers
 
@@ -43,13 +44,17 @@ def run_key(config: Config, seed: int, fingerprint: str) -> str:
 
 
 def canonical(config: Config) -> dict[str, Any]:
-    """The resolved configuration in one form: two that train the same are equal, however they were written.
+    """The resolved configuration in one form: its weighting is equal however it was written.
 
     Raises:
         InputError: For a configuration that `compile` or `fit` would refuse.
     """
     content = {key: value for key, value in resolve(config).items() if key not in NOT_OF_THE_RUN}
     names = [task["name"] for task in content["tasks"]]
+    training = content["training"]
+    training["optimizer"] = training["optimizer"].lower()
+    kind = resolve_device(training["device"]).type
+    training["device"] = "auto" if kind == "cpu" else kind  # which GPU does not matter, but that it is one
     return {**content, "weighting": canonical_weighting(config.weighting, names)}
 
 

@@ -108,8 +108,12 @@ def resolve_sampler(kind: str, num_tasks: int) -> str:
 
 
 def grid(trials: int) -> list[Weights]:
-    """Weights of two tasks at equal distances of the first one's share."""
-    shares = (np.arange(trials) + 1) / (trials + 1)
+    """Weights of two tasks at equal distances of the first one's share.
+
+    An odd number is made even, because its middle would be equal weights, which are a candidate without a trial.
+    """
+    count = trials + trials % 2
+    shares = (np.arange(count) + 1) / (count + 1)
     return [scaled(np.array([share, 1 - share])) for share in shares]
 
 

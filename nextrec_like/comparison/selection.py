@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from statistics import fmean
 
 from nextrec_like.comparison.results import Candidate
@@ -68,7 +69,7 @@ class Selection:
     def with_proposals(self, variant: Variant, family: Sequence[Variant]) -> Variant:
         """A variant of fixed weights with the settings that a search has tried."""
         rates = max(1, len(self.section.learning_rates))
-        trials = max(1, budget(self._tuning(), family) // rates)
+        trials = ceil(budget(self._tuning(), family) / rates)
         sampler: Sampler = make_sampler(self.sampler_name(), len(self.task_names), trials)
         while proposals := sampler.ask():
             tried = [list(self._fixed(variant, weights)) for weights in proposals]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os import getpid, kill
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ FORMAT = 1
 
 
 FILES = ("config.yaml", "versions.json", "history.jsonl", "steps.parquet", PREDICTIONS, GATES, RESULT)
+
+
+KEYS = ("key", "seed", "score", "best_epoch", "epochs", "seconds", "cpu_seconds", "peak_memory", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,16 @@ class RunFolder:
         if missing:
             return f"{missing[0]} is missing"
         try:
-            found = self.result().get("format")
-        except InputError:
-            return f"{RESULT} is damaged"
-        return None if found == FORMAT else f"it has format {found}, and this version writes {FORMAT}"
+            result = self.result()
+            for name in (PREDICTIONS, "steps.parquet"):
+                pq.read_metadata(self.path / name)
+        except (InputError, OSError, pa.ArrowInvalid):
+            return f"{RESULT} or a table is damaged"
+        if not isinstance(result, dict) or result.get("format") != FORMAT:
+            found = result.get("format") if isinstance(result, dict) else None
+            return f"it has format {found}, and this version writes {FORMAT}"
+        absent = [name for name in KEYS if name not in result]
+        return f"{RESULT} lacks `{absent[0]}`" if absent else None
 
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""
@@ -93,10 +103,21 @@ class Store:
 
     def write_rows(self, labels: Mapping[str, np.ndarray], groups: np.ndarray | None) -> None:
         """Keeps what the test rows are judged by: labels by output, and groups, shape ``(N,)`` each."""
-        self.data.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(dict(labels)), self.data / "labels.parquet")
+        tables = {"labels": pa.table(dict(labels))}
         if groups is not None:
-            pq.write_table(pa.table({"group": groups}), self.data / "groups.parquet")
+            tables["groups"] = pa.table({"group": groups})
+        self.data.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            part = self.data / f".{name}.{getpid()}"
+            pq.write_table(table, part)
+            part.replace(self.data / f"{name}.parquet")
+
+    def put_aside(self, folder: Path) -> Path:
+        """Moves a run folder to where it is neither used nor lost."""
+        aside = self.path / "replaced" / folder.name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        return folder.rename(aside)
 
     def labels(self, output: str) -> np.ndarray:
         """Labels of all test rows for an output, NaN where it is not judged, float64, shape ``(N,)``."""
@@ -140,12 +161,37 @@ def write_whole(file: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def remove_parts(runs: Path) -> None:
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within the context no other process may compare in this folder.
+
+    Raises:
+        InputError: If one does.
+    """
+    lock = path / "lock.json"
+    mine = {"host": gethostname(), "process": getpid()}
+    try:
+        other = json.loads(lock.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        other = mine
+    if other != mine and (other.get("host") != mine["host"] or _is_alive(int(other.get("process", 0)))):
+        raise InputError(
+            f"Process {other.get('process')} on {other.get('host')} compares in `{path}`; wait for it, or give another "
+            f"`name` or `output`. If it is gone, delete `{lock}`."
+        )
+    write_whole(lock, json.dumps(mine))
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
     """Removes what killed processes have left behind."""
-    for part in runs.glob(".*"):
+    for part in folder.glob(".*"):
         pid = part.name.rpartition(".")[2]
         if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def _is_alive(pid: int) -> bool:

@@ -1,17 +1,21 @@
 """What a configuration asks to compare: models x objectives x weightings, with the baselines that keep it honest."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from inspect import Parameter, signature
-from itertools import product
+from itertools import chain, count, product
 from typing import Any
 
+from nextrec_like.comparison.identity import canonical_weighting
 from nextrec_like.comparison.results import Role
+from nextrec_like.comparison.search import resolve_sampler
 from nextrec_like.config import Config, build_tasks, rehearse
 from nextrec_like.config.comparison import DEFAULT_WEIGHTINGS
 from nextrec_like.config.section import ModelSection
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, check_keys
 from nextrec_like.models import Model
+from nextrec_like.tasks import TaskSet
+from nextrec_like.training.evaluation import output_names
 from nextrec_like.weighting import WEIGHTINGS, Weighting, build_weighting
 
 EQUAL, TUNED, SINGLE, ALL = "equal", "tuned_fixed", "single_task", "all"
@@ -83,6 +87,9 @@ def expand(config: Config) -> list[Variant]:
     """
     with config.blame("comparison", "weighting", "tasks"):
         weightings = weighting_specs(config)
+        if config.comparison.tuned_fixed is not None:
+            resolve_sampler(config.comparison.tuned_fixed.sampler, len(config.tasks))
+        check_floors(config)
     variants: list[Variant] = []
     for family in families(config):
         variants += family_variants(family, weightings, [first.name for first in variants[:1]])
@@ -91,16 +98,29 @@ def expand(config: Config) -> list[Variant]:
     return variants
 
 
+def check_floors(config: Config) -> None:
+    """Raises for a floor of an output or metric that there is not."""
+    outputs = output_names(TaskSet(build_tasks(config)))
+    for floor in config.comparison.floors:
+        check_keys(f"metric of the floor `{floor.name}`", [floor.metric], config.training.metrics)
+        check_keys(f"task of the floor `{floor.name}`", floor.values, outputs)
+
+
 def as_compared(config: Config) -> Config:
     """The configuration with the seeds of the comparison, and the parents that one of its models gives the tasks."""
-    if config.comparison.seeds is not None:
-        training = config.training.model_copy(update={"seed": None, "seeds": config.comparison.seeds})
+    section = config.comparison
+    num_seeds = len(section.seeds or config.training.all_seeds)
+    if section.search_seeds > num_seeds:
+        place = config.place("comparison", "search_seeds")
+        raise InputError(f"{place}: `search_seeds` is {section.search_seeds}, and there are {num_seeds} `seeds`.")
+    if section.seeds is not None:
+        training = config.training.model_copy(update={"seed": None, "seeds": section.seeds})
         config = _with(config, training=training)
     for family in families(config):
         tasks = rehearse(family.config).tasks
         if any(task.parent for task in tasks):
-            section = type(config.tasks[0])
-            return _with(config, tasks=[section(**asdict(task)) for task in tasks])
+            kind = type(config.tasks[0])
+            return _with(config, tasks=[kind(**asdict(task)) for task in tasks])
     return config
 
 
@@ -113,6 +133,10 @@ def families(config: Config) -> list[Family]:
     section = config.comparison
     models = section.models or [config.model]
     objectives: Sequence[str | None] = section.objectives or [config.objective]
+    for kind, given in (("models", models), ("objectives", objectives)):
+        repeated = [each for number, each in enumerate(given) if each in given[:number]]
+        if repeated:
+            raise InputError(f"{config.place('comparison', kind)}: `{kind}` names {repeated[0]} twice; remove one.")
     found = []
     for model, objective in product(models, objectives):
         parts = [_model_label(model, models)] if len(models) > 1 else []
@@ -177,7 +201,7 @@ def with_rate(config: Config, rate: float) -> Config:
 
 
 def weighting_specs(config: Config) -> dict[str, list[tuple[str, Any]]]:
-    """By label of a weighting, the label and the specification of each of its settings; equal weights are left out.
+    """By unique name of a weighting, the label and the specification of each of its settings, equal weights left out.
 
     Raises:
         InputError: For an unknown method or option.
@@ -188,16 +212,14 @@ def weighting_specs(config: Config) -> dict[str, list[tuple[str, Any]]]:
         given = [*own, *(DEFAULT_WEIGHTINGS if len(config.tasks) > 1 else [])]
     specs = [each for spec in given for each in (other_methods(given) if spec == ALL else [spec])]
     tasks = build_tasks(config)
+    names = [task.name for task in tasks]
     found: dict[str, list[tuple[str, Any]]] = {}
     for spec in specs:
-        settings = list(tuned(spec))
+        settings = list(tuned(spec, names))
         for _, each in settings:
-            weighting = build_weighting(each, [task.name for task in tasks], WEIGHTINGS, [task.kind for task in tasks])
-            weighting.release()
-        label = _weighting_label(spec)
-        if label == EQUAL or settings in found.values():
-            continue
-        found[label if label not in found else _long_label(spec)] = settings
+            build_weighting(each, names, WEIGHTINGS, [task.kind for task in tasks]).release()
+        if [canonical_weighting(each, names) for _, each in settings] != [canonical_weighting(None, names)]:
+            found[_unique(spec, names, {EQUAL, TUNED, SINGLE, *found})] = settings
     return found
 
 
@@ -207,14 +229,14 @@ def other_methods(given: Sequence[Any]) -> list[str]:
     return [name for name, kind in WEIGHTINGS.items() if name not in named and not _needs_options(kind)]
 
 
-def tuned(spec: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    """Label and specification for every combination of the options to tune.
+def tuned(spec: Any, task_names: Sequence[str]) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
+    """Label and specification for every combination of the options to tune, or for the only setting.
 
     Raises:
         InputError: If `tune` is not a mapping from options to lists of values.
     """
-    if not isinstance(spec, Mapping) or "tune" not in spec:
-        yield "", spec
+    if not isinstance(spec, Mapping) or "tune" not in spec or "tune" in task_names:
+        yield _method_options(spec, task_names), spec
         return
     grid, rest = spec["tune"], {key: value for key, value in spec.items() if key != "tune"}
     if not isinstance(grid, Mapping) or not grid or not all(isinstance(each, list) and each for each in grid.values()):
@@ -247,19 +269,29 @@ def _model_label(model: ModelSection, models: Sequence[ModelSection]) -> str:
     return f"{model.name} {_options(model.options)}".strip()
 
 
-def _weighting_label(spec: Any) -> str:  # noqa: ANN401
+def _weighting_label(spec: Any, task_names: Sequence[str] = ()) -> str:  # noqa: ANN401
     if spec is None:
         return EQUAL
     if isinstance(spec, str):
         return spec
-    if isinstance(spec, Mapping) and "method" in spec:
+    if isinstance(spec, Mapping) and "method" in spec and "method" not in task_names:
         return str(spec["method"])
     return f"fixed {_short(spec)}"
 
 
-def _long_label(spec: Any) -> str:  # noqa: ANN401
-    options = {key: value for key, value in spec.items() if key != "method"} if isinstance(spec, Mapping) else spec
-    return f"{_weighting_label(spec)} {_options(options)}"
+def _method_options(spec: Any, task_names: Sequence[str]) -> str:  # noqa: ANN401
+    """The options beside a method; empty for anything else."""
+    if not isinstance(spec, Mapping) or "method" not in spec or "method" in task_names:
+        return ""
+    return _options({key: value for key, value in spec.items() if key != "method"})
+
+
+def _unique(spec: Any, task_names: Sequence[str], taken: Collection[str]) -> str:  # noqa: ANN401
+    """A name that no other weighting has: that of the method, then with its options, then with a number."""
+    name = _weighting_label(spec, task_names)
+    longer = f"{name} {_method_options(spec, task_names)}".strip()
+    numbered = (f"{longer} ({number})" for number in count(2))
+    return next(each for each in chain([name, longer], numbered) if each not in taken)
 
 
 def _options(options: Any) -> str:  # noqa: ANN401

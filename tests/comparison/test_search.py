@@ -19,8 +19,11 @@ def distance(weights):
     return -float(np.square(np.array(weights) - [0.3, 0.6, 2.1]).sum())
 
 
-def test_a_grid_has_equal_steps_in_the_share_of_the_first_task():
-    assert proposals(make_sampler("grid", 2, 3), sum) == [(0.5, 1.5), (1.0, 1.0), (1.5, 0.5)]
+@pytest.mark.parametrize("trials", [3, 4])
+def test_a_grid_has_equal_steps_in_the_share_of_the_first_task_and_leaves_equal_weights_out(trials):
+    expected = [(0.4, 1.6), (0.8, 1.2), (1.2, 0.8), (1.6, 0.4)]
+
+    assert proposals(make_sampler("grid", 2, trials), sum) == expected
 
 
 @pytest.mark.parametrize("kind", ["random", "tpe"])

@@ -113,6 +113,27 @@ def test_a_model_that_makes_a_funnel_makes_it_for_all(configure):
     assert [task.parent for task in build_tasks(as_compared(config))] == [None, "click"]
 
 
+def test_no_two_variants_have_one_name_and_none_is_lost(configure):
+    weightings = "[[2.0, 1], [2.0000001, 1], dwa, dwa, {method: dwa, temperature: 1.00000001}, "
+    weightings += "{method: equal, base: {click: 2, conversion: 1}}, equal, [1, 1]]"
+
+    assert names(configure(f"{{weightings: {weightings}, tuned_fixed: false, single_task: false}}")) == [
+        "equal",
+        "fixed 2:1",
+        "fixed 2:1 (2)",
+        "dwa",
+        "dwa (2)",
+        "dwa temperature 1",
+        "equal base click 2, conversion 1",
+    ]
+
+
+def test_a_task_may_be_called_tune_or_method(configure):
+    config = configure("{weightings: [{tune: 0.3, method: 0.7}]}", "tasks=[tune, method]")
+
+    assert names(config) == ["equal", "fixed tune 0.3, method 0.7", "single_task"]
+
+
 def test_a_comparison_may_have_seeds_of_its_own(configure):
     assert as_compared(configure("{seeds: [7, 8, 9]}", "training.seeds=[1]")).training.all_seeds == [7, 8, 9]
     assert as_compared(configure("{}", "training.seeds=[1]")).training.all_seeds == [1]
@@ -132,6 +153,10 @@ def test_a_comparison_may_have_seeds_of_its_own(configure):
         ("{objectives: [entire]}", "Unknown objective `entire`"),
         ("{single_task: {dims: [3]}}", "unknown key `dims`"),
         ("{weightings: [[1, 2, 3]]}", "3 values for 2 tasks"),
+        ("{models: [mmoe, mmoe]}", "twice"),
+        ("{objectives: [marginal, marginal]}", "twice"),
+        ("{floors: [{name: rate, values: {clik: 0.5}}]}", "Did you mean `click`?"),
+        ("{floors: [{name: rate, metric: aucc, values: {click: 0.5}}]}", "Did you mean `auc`?"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_trained(configure, section, message):
@@ -140,6 +165,16 @@ def test_mistakes_are_found_before_anything_is_trained(configure, section, messa
 
     assert message in str(error.value)
     assert "small.yaml:" in str(error.value)
+
+
+def test_a_sampler_that_cannot_be_used_is_found_before_anything_is_trained(configure):
+    with pytest.raises(InputError, match="two tasks, not 3"):
+        expand(configure("{tuned_fixed: {sampler: grid}}", "tasks=[click, conversion, device]"))
+
+
+def test_there_are_not_more_seeds_to_search_with_than_seeds(configure):
+    with pytest.raises(InputError, match=r"`search_seeds` is 3, and there are 2 `seeds`"):
+        as_compared(configure("{search_seeds: 3}"))
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_no_half_written_folder_and_earlier_runs_as_they_were
     monkeypatch.setattr(work.pq, "write_table", full)
     outcome = train(configure(), place / "runs", key="after")
 
-    assert outcome.reason == "its folder cannot be written: No space left on device"
+    assert outcome.reason == "a file cannot be read or written: [Errno 28] No space left on device"
     assert not outcome.final
     assert [path.name for path in (place / "runs").iterdir()] == ["before"]
     assert {file: file.read_bytes() for file in before} == before
@@ -164,8 +164,11 @@ def test_warnings_of_a_training_are_told(place, configure):
     ("break_it", "fault"),
     [
         (lambda run: (run / "predictions.parquet").unlink(), "predictions.parquet is missing"),
-        (lambda run: (run / "result.json").write_text("{"), "result.json is damaged"),
+        (lambda run: (run / "result.json").write_text("{"), "result.json or a table is damaged"),
         (lambda run: (run / "result.json").write_text(json.dumps({"format": 0})), "it has format 0"),
+        (lambda run: (run / "result.json").write_text(json.dumps({"format": 1})), "result.json lacks `key`"),
+        (lambda run: (run / "result.json").write_text("[]"), "it has format None"),
+        (lambda run: (run / "predictions.parquet").write_bytes(b""), "result.json or a table is damaged"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_found(place, configure, break_it, fault):

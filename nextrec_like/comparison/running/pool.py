@@ -90,11 +90,11 @@ class Pool:
     """
 
     def __init__(self, config: dict[str, Any], fingerprint: str, runs: Path, jobs: int | None) -> None:
-        gpus = torch.cuda.device_count() if config["training"]["device"] == "auto" else 0
-        self.jobs = jobs or gpus or min(4, processors())
+        gpus = visible_gpus() if config["training"]["device"] == "auto" else []
+        self.jobs = jobs or len(gpus) or min(4, processors())
         self.threads = max(1, processors() // self.jobs)
         self.sites = [
-            Site(config, fingerprint, runs, self.threads, str(index % gpus) if gpus else None)
+            Site(config, fingerprint, runs, self.threads, gpus[index % len(gpus)] if gpus else None)
             for index in range(self.jobs)
         ]
         self.workers: dict[int, Worker] = {}
@@ -175,6 +175,13 @@ def end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return named[:count] if len(named) >= count and named[0] else [str(index) for index in range(count)]
 
 
 def processors() -> int:

@@ -1,19 +1,17 @@
 """Trains what a comparison needs and has not yet."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from nextrec_like.comparison.identity import run_key
 from nextrec_like.comparison.running.pool import Pool
 from nextrec_like.comparison.running.work import Job, Outcome
-from nextrec_like.comparison.store import RunFolder, Store, remove_parts
+from nextrec_like.comparison.store import RunFolder, Store, remove_parts, write_whole
 from nextrec_like.config import Config, resolve
-from nextrec_like.runs import write_json
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -50,7 +48,8 @@ class Runner:
         self.failures: dict[str, str] = {}
         self.trained = 0
         self._seen_warnings: set[str] = set()
-        remove_parts(store.runs)
+        for folder in (store.path, store.path / "data", store.runs):
+            remove_parts(folder)
 
     def key(self, config: Config, seed: int) -> str:
         """The key of a run."""
@@ -73,12 +72,10 @@ class Runner:
             if self._is_done(key):
                 found += 1
             else:
-                jobs[key] = Job(key, {**resolve(request.config), "name": key}, request.seed)
-        if not titles:
+                jobs[key] = Job(key, resolved_for(request, key), request.seed)
+        if not jobs:
             return
-        self.say(
-            f"{len(titles)} runs, {found} of them done before; {self.pool.jobs} at a time" if jobs or found else ""
-        )
+        self.say(f"{len(titles)} runs, {found} of them done before; {self.pool.jobs} at a time")
         start = time.monotonic()
         for number, (job, outcome) in enumerate(self.pool.run(list(jobs.values())), start=1):
             self._note(outcome)
@@ -91,17 +88,17 @@ class Runner:
         """Whether a run is there, or has failed in a way that would happen again."""
         if key in self.failures:
             return True
-        failure = self._failure_file(key)
-        if failure.is_file() and not self.retry_failed:
-            self.failures[key] = str(json.loads(failure.read_text(encoding="utf-8"))["reason"])
+        reason = None if self.retry_failed else read_failure(self._failure_file(key))
+        if reason is not None:
+            self.failures[key] = reason
             return True
         folder = self.folder(key)
         if not folder.path.exists():
             return False
         fault = folder.fault()
         if fault is not None:
-            self.say(f"  {folder.path} is trained again: {fault}")
-            shutil.rmtree(folder.path)
+            aside = self.store.put_aside(folder.path)
+            self.say(f"  {folder.path} is trained again: {fault}; the old folder is now {aside}")
         return fault is None
 
     def _note(self, outcome: Outcome) -> None:
@@ -115,11 +112,18 @@ class Runner:
             return
         self.failures[outcome.key] = outcome.reason
         if outcome.final:
-            file = self._failure_file(outcome.key)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, {"key": outcome.key, "reason": outcome.reason})
+            self._keep_failure(outcome)
         if outcome.trace:
             self.say(outcome.trace)
+
+    def _keep_failure(self, outcome: Outcome) -> None:
+        """Keeps why a run fails; if that cannot be written, the next call tries the run again."""
+        file = self._failure_file(outcome.key)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps({"key": outcome.key, "reason": outcome.reason}))
+        except OSError as error:
+            self.say(f"  the failure cannot be noted in {file}: {error.strerror or error}")
 
     def _told(self, outcome: Outcome) -> str:
         if outcome.reason is not None:
@@ -130,6 +134,20 @@ class Runner:
 
     def _failure_file(self, key: str) -> Path:
         return self.store.path / "failures" / f"{key}.json"
+
+
+def read_failure(file: Path) -> str | None:
+    """Why a run failed before; None if it did not, or if the note was not written to its end."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def resolved_for(request: Request, key: str) -> dict[str, Any]:
+    """The configuration of one training, which `nextrec-like train` takes as well."""
+    training = request.config.training.model_copy(update={"seed": None, "seeds": [request.seed]})
+    return {**resolve(request.config.model_copy(update={"training": training})), "name": key}
 
 
 def _left(seconds: float) -> str:

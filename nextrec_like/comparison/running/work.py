@@ -95,7 +95,7 @@ class Workspace:
         except InputError as error:
             return Outcome(job.key, str(error), final=True)
         except OSError as error:
-            return Outcome(job.key, f"its folder cannot be written: {error.strerror or error}")
+            return Outcome(job.key, f"a file cannot be read or written: {error}")
         except MemoryError:
             return Outcome(job.key, "out of memory")
         except Exception as error:
