@@ -138,10 +138,14 @@ def families(config: Config) -> list[Family]:
         if repeated:
             raise InputError(f"{config.place('comparison', kind)}: `{kind}` names {repeated[0]} twice; remove one.")
     found = []
-    for model, objective in product(models, objectives):
+    for (place, model), (other, objective) in product(enumerate(models), enumerate(objectives)):
         parts = [_model_label(model, models)] if len(models) > 1 else []
         parts += [str(objective)] if len(objectives) > 1 else []
-        chosen = _with(config, model=model, objective=objective, weighting=None)
+        chosen = _with(config, weighting=None)
+        if section.models:
+            chosen = chosen.with_section("model", model, ("comparison", "models", place))
+        if section.objectives:
+            chosen = chosen.with_section("objective", objective, ("comparison", "objectives", other))
         with config.blame("comparison"):
             rehearse(chosen)
         found.append(Family(chosen, "".join(part + SEPARATOR for part in parts)))
@@ -170,7 +174,8 @@ def single_task(config: Config, reference: str) -> Variant:
     objective = section.objectives[0] if section.objectives else config.objective
     training = config.training.model_copy(update={"diagnose": False})  # there are no shared gradients to compare
     model = ModelSection(name="single_task", **options)
-    chosen = _with(config, model=model, objective=objective, weighting=None, training=training)
+    chosen = _with(config, objective=objective, weighting=None, training=training)
+    chosen = chosen.with_section("model", model, ("comparison", "single_task"))
     with config.blame("comparison"):
         rehearse(chosen)
     variant = Family(chosen, "").variant(EQUAL, "single_task", [("", None)], [reference])

@@ -89,6 +89,17 @@ class Document:
         ]
         return overrides[-1] if path and overrides else self.place(path)
 
+    def grafted(self, source: KeyPath, target: KeyPath) -> "Document":
+        """The document as if the value at the first path had been written at the second one."""
+        value = self.data
+        for key in source:
+            value = value[key]
+        places = {path: place for path, place in self.places.items() if path[: len(target)] != target}
+        moved = {
+            (*target, *path[len(source) :]): at for path, at in self.places.items() if path[: len(source)] == source
+        }
+        return Document({**self.data, str(target[0]): value}, {**places, **moved})
+
     def existing(self, path: Iterable[str | int]) -> KeyPath:
         """The path without the steps that the data do not have."""
         node = self.data

@@ -169,6 +169,19 @@ class Config(Section):
         """Where a value was written, as ``file:line:column`` or ``--set key=value``."""
         return self._document.place(path)
 
+    def with_section(self, name: str, value: Any, source: tuple[str | int, ...]) -> "Config":  # noqa: ANN401
+        """The configuration with another section, whose mistakes are where that was written.
+
+        Args:
+            name: Of the section.
+            value: Its content, checked.
+            source: Path to it in the document; one that is not there has no places of its own.
+        """
+        changed = self.model_copy(update={name: value})
+        if source and self._document.existing(source) == source:
+            changed._document = self._document.grafted(source, (name,))
+        return changed
+
     @contextmanager
     def blame(self, *sections: str) -> Iterator[None]:
         """Adds the place in the configuration to an `InputError`: the key in these sections that it is about."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ import pytest
 from nextrec_like import InputError, synthetic_funnel
 from nextrec_like.cli import main
 from nextrec_like.comparison import compare, read_results
+from nextrec_like.config import load_config
+from nextrec_like.runs import train
 
 SECTION = "{weightings: [uncertainty], tuned_fixed: {trials: 2}}"
 
@@ -138,8 +141,15 @@ def choices(results):
     ]
 
 
-def test_no_choice_depends_on_the_test_labels(place, configure):
-    section = "{weightings: [{method: grad_norm, tune: {alpha: [0.5, 3]}}], learning_rates: [1e-3, 1e-2]}"
+@pytest.mark.parametrize(
+    "section",
+    [
+        "{weightings: [{method: grad_norm, tune: {alpha: [0.5, 3]}}], learning_rates: [1e-3, 1e-2]}",
+        "{objectives: [marginal, entire_space], weightings: [dwa], search_seeds: 2, "
+        "tuned_fixed: {trials: 2, sampler: tpe}, single_task: false}",
+    ],
+)
+def test_no_choice_depends_on_the_test_labels(place, configure, section):
     config = configure(section, "training.epochs=3", "training.patience=1")
     first = compare(config, jobs=1)
     test = pd.read_parquet("test.parquet")
@@ -149,10 +159,56 @@ def test_no_choice_depends_on_the_test_labels(place, configure):
 
     second = compare(config, jobs=1)
 
-    assert by_variant(first.results) != by_variant(second.results)  # the labels did change
+    variant = first.results.variants[0].name
+    assert by_variant(first.results)[variant] != by_variant(second.results)[variant]  # the labels did change
     assert choices(first.results) == choices(second.results)
     epochs = [[(run.best_epoch, run.score) for run in found.results.runs] for found in (first, second)]
     assert epochs[0] == epochs[1]
+
+
+def test_two_comparisons_do_not_share_a_folder_at_a_time(place, configure):
+    section = "{weightings: [equal], single_task: false}"
+    folder = compare(configure(section, "training.seeds=[0]"), jobs=1).folder
+    lock = folder / "lock.json"
+    assert not lock.exists()
+
+    lock.write_text(json.dumps({"host": gethostname(), "process": 1}))
+    with pytest.raises(InputError, match=r"Process 1 on .* compares in"):
+        compare(configure(section), jobs=1)
+    lock.write_text(json.dumps({"host": gethostname(), "process": 999_999_999}))
+
+    assert compare(configure(section), jobs=1).results.seeds == [0, 1]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{"])
+def test_a_note_of_a_failure_that_was_not_written_to_its_end_is_not_believed(place, configure, content):
+    config = configure("{weightings: [equal], single_task: false, learning_rates: [1e30, 1e-2]}", "training.seeds=[0]")
+    folder = compare(config, jobs=1).folder
+    (note,) = (folder / "failures").iterdir()
+    note.write_text(content)
+
+    found = compare(config, jobs=1)
+
+    assert "diverged" in found.results.variants[0].candidates[0].reason
+    assert "diverged" in note.read_text()
+
+
+def test_a_number_of_processes_below_one_is_refused(configure):
+    with pytest.raises(InputError, match="`jobs` should be a positive integer"):
+        compare(configure(), jobs=-1)
+
+
+def test_a_run_can_be_trained_again_from_its_folder(place, configure):
+    found = compare(configure("{weightings: [equal], single_task: false}"), jobs=1)
+    run = found.results.runs[1]
+    kept = found.folder / run.folder
+
+    folder = train(load_config(kept / "config.yaml", ["output=again", "name=again"]))
+
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert list(metrics["seeds"]) == [str(run.seed)]
+    expected = json.loads((kept / "result.json").read_text())["test"]["click"]["auc"]
+    assert metrics["test"]["click"]["auc"] == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -167,6 +167,24 @@ def test_mistakes_are_found_before_anything_is_trained(configure, section, messa
     assert "small.yaml:" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("section", "wrong"),
+    [
+        ("{models: [mmoe, {name: ple, num_expets: 3}]}", "num_expets"),
+        ("{models: [ple, mmo]}", "mmo]"),
+        ("{single_task: {tower_parms: 3}}", "tower_parms"),
+        ("{objectives: [marginal, entire]}", "entire"),
+    ],
+)
+def test_a_mistake_is_told_where_it_was_written(configure, section, wrong):
+    column = len("comparison: ") + section.index(wrong) + 1
+
+    with pytest.raises(InputError) as error:
+        expand(configure(section))
+
+    assert f"small.yaml:8:{column}: " in str(error.value)
+
+
 def test_a_sampler_that_cannot_be_used_is_found_before_anything_is_trained(configure):
     with pytest.raises(InputError, match="two tasks, not 3"):
         expand(configure("{tuned_fixed: {sampler: grid}}", "tasks=[click, conversion, device]"))
