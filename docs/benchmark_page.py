@@ -8,10 +8,12 @@ comparison that has come to its end. Tables whose folder is not there stay as th
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nextrec_like.comparison import Results, read_results
+from nextrec_like.comparison.analysis import best_in_last_epoch
 from nextrec_like.comparison.results import Difference, Estimate
 
 PAGE = Path(__file__).with_name("benchmarks.md")
@@ -20,22 +22,32 @@ MARKS = {"better": "**+**", "worse": "**-**", "uncertain": "?", "none": "", "und
 
 
 def table(results: Results) -> str:
-    """A row for each variant: AUC of every output, its difference to the reference, the gain, and the time."""
-    outputs = [output.name for output in results.outputs]
-    metric = results.metrics[0].name
-    header = ["variant", *(f"{output} {metric}" for output in outputs), "delta-m %", "CPU s"]
+    """A row for each variant, and one for each floor.
+
+    Columns: the main metric of every output with its difference to the reference, the gain, and the processor time.
+    """
+    metrics = {output.name: results.main_metric(output.name) or "" for output in results.outputs}
+    header = ["variant", *(f"{output} {metric}".rstrip() for output, metric in metrics.items()), "delta-m %", "CPU s"]
     rows = [header, ["---"] * len(header)]
     for variant in results.variants:
         if variant.same_as is not None:
             rows.append([f"`{variant.name}`", f"the same as `{variant.same_as}`", *[""] * (len(header) - 2)])
             continue
-        cells = [cell(results, variant.name, output, metric) for output in outputs]
+        cells = [cell(results, variant.name, output, metric) for output, metric in metrics.items()]
         last = [gain(results, variant.name), cost(results, variant.name)]
         rows.append([named(variant.name, variant.setting), *cells, *last])
+    rows += [[f"floor: {floor['name']}", *floor_cells(floor, metrics), "", ""] for floor in results.floors]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def floor_cells(floor: Mapping[str, Any], metrics: Mapping[str, str]) -> list[str]:
+    """The values of a floor for the outputs whose main metric it is in; others stay empty."""
+    values = [floor["values"].get(output) if floor["metric"] == metric else None for output, metric in metrics.items()]
+    return ["" if value is None else f"{value:.4f}" for value in values]
+
+
 def named(name: str, setting: str) -> str:
+    """The variant, with the setting that was chosen for it."""
     return f"`{name}`" + (f" ({setting})" if setting else "")
 
 
@@ -54,15 +66,19 @@ def cell(results: Results, variant: str, output: str, metric: str) -> str:
 
 
 def is_about(record: Estimate | Difference, variant: str, output: str, metric: str) -> bool:
+    """Whether a record belongs to this variant, output and metric."""
     return (record.variant, record.output, record.metric) == (variant, output, metric)
 
 
 def gain(results: Results, variant: str) -> str:
-    found = [each for each in results.gains if (each.variant, each.metric) == (variant, results.metrics[0].name)]
+    """The multi-task gain in the main metric of the first output, over the tasks that this metric applies to."""
+    metric = results.main_metric(results.outputs[0].name)
+    found = [each for each in results.gains if (each.variant, each.metric) == (variant, metric)]
     return f"{found[0].mean:+.3f}" if found and found[0].mean is not None else ""
 
 
 def cost(results: Results, variant: str) -> str:
+    """Mean processor time of a training; runs that failed do not count."""
     seconds = [run.cpu_seconds for run in results.runs if run.variant == variant and run.cpu_seconds is not None]
     return f"{sum(seconds) / len(seconds):.1f}" if seconds else "failed"
 
@@ -71,16 +87,17 @@ def facts(results: Results) -> str:
     """What the table was made of, and by which command."""
     known = results.provenance
     versions = known["versions"]
+    at_end, count = best_in_last_epoch(results.runs)
     return (
         f"{len(results.seeds)} seeds; {len(results.variants)} variants; data fingerprint "
         f"`{known['data']['fingerprint'][:16]}`; nextrec_like {versions['nextrec_like']}, torch {versions['torch']}; "
-        f"{known['machine']['processes']} trainings at a time, {known['machine']['threads per process']} thread each.\n"
+        f"{known['machine']['processes']} trainings at a time, {known['machine']['threads per process']} thread each; "
+        f"{at_end} of {count} runs were best in their last epoch.\n"
     )
 
 
 def counts(results: Results) -> str:
     """How many methods were better or worse, for each reference and output."""
-    metric = results.metrics[0].name
     kinds = {variant.name: variant.role for variant in results.variants if variant.same_as is None}
     lines = []
     for reference in dict.fromkeys(each.reference for each in results.differences):
@@ -88,7 +105,8 @@ def counts(results: Results) -> str:
             found = [
                 each.verdict
                 for each in results.differences
-                if (each.reference, each.output, each.metric) == (reference, output.name, metric)
+                if (each.reference, each.output, each.metric)
+                == (reference, output.name, results.main_metric(output.name))
                 and kinds.get(each.variant) == "method"
             ]
             if found:
@@ -100,12 +118,13 @@ def counts(results: Results) -> str:
 WORDS = {
     "better": "better",
     "worse": "worse",
-    "uncertain": "different over seeds, but not beyond the test rows' own uncertainty",
+    "uncertain": "different over seeds, but not once the test rows' own uncertainty is added",
     "none": "no difference seen",
 }
 
 
 def block(folder: Path) -> str:
+    """What stands on the page for a comparison."""
     results = read_results(folder / "results.json")
     return "\n".join([facts(results), counts(results), "", table(results), ""])
 
@@ -121,6 +140,7 @@ def rewrite(text: str, runs: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Rewrites the page in place."""
     parser = argparse.ArgumentParser(description="Write the tables of docs/benchmarks.md.")
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs"), help="folder with the comparisons")
     arguments = parser.parse_args(argv)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nextrec_like.comparison.analysis import too_short
 from nextrec_like.comparison.results import Difference, Estimate, Results, RunRecord
 from nextrec_like.comparison.selection import Choice
 
@@ -20,21 +21,26 @@ def describe_choices(choices: Sequence[Choice]) -> str:
 
 def describe_comparison(results: Results, folder: Path) -> str:
     """A table for each output, what failed, and where the report is."""
-    blocks = [output_table(results, output.name) for output in results.outputs]
+    blocks = [table for output in results.outputs if (table := output_table(results, output.name))]
     same = [f"{each.name} is the same as {each.same_as}" for each in results.variants if each.same_as]
     failed = failures(results.runs)
-    return "\n".join([*blocks, *same, *failed, f"\nreport: {folder / 'report.html'}"])
+    return "\n".join([*blocks, *same, *failed, *too_short(results.runs), f"\nreport: {folder / 'report.html'}"])
 
 
 def output_table(results: Results, output: str) -> str:
-    """The first metric of an output: each variant, its difference to the first reference, and the verdict."""
-    metric = results.metrics[0].name
+    """The main metric of an output: each variant, its difference to the first reference, and the verdict.
+
+    Empty if no metric applies to the output.
+    """
+    metric = results.main_metric(output)
+    if metric is None:
+        return ""
     rows = []
     for variant in results.variants:
         found = [each for each in results.estimates if _is(each, variant.name, output, metric)]
         differences = [each for each in results.differences if _is(each, variant.name, output, metric)]
         if found:
-            difference = [_difference(differences[0]), differences[0].sentence] if differences else ["", ""]
+            difference = [_difference(differences[0]), _plain(differences[0].sentence)] if differences else ["", ""]
             rows.append([variant.name, _value(found[0]), *difference])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
@@ -48,6 +54,10 @@ def failures(runs: Sequence[RunRecord]) -> list[str]:
         if run.reason is not None:
             lines.setdefault(run.variant, f"{run.variant} failed with seed {run.seed}: {run.reason}")
     return list(lines.values())
+
+
+def _plain(sentence: str) -> str:
+    return sentence.replace("\N{MINUS SIGN}", "-")  # not every terminal can show the other sign
 
 
 def _is(record: Estimate | Difference, variant: str, output: str, metric: str) -> bool:

@@ -83,7 +83,6 @@ class VariantRecord:
         references: Names of the variants that it is compared with.
         candidates: What was tried; empty if there was nothing to choose.
         same_as: Name of the variant that resolves to the same runs, if there is one.
-        reason: Why it could not be run at all.
     """
 
     name: str
@@ -95,7 +94,6 @@ class VariantRecord:
     references: list[str] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     same_as: str | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -163,8 +161,8 @@ class Difference:
         low: Lower end of the 95 % interval over seeds (paired t); None for fewer than two seeds.
         high: Upper end.
         p_value: Of the paired t test; None where the interval is.
-        adjusted_p: After Holm's correction over the variants with this reference, output and metric. It is that of
-            the larger of both p-values, where the test rows have one.
+        adjusted_p: Of one test with the uncertainties of seeds and test rows, or of the paired t test where the rows
+            have no interval; after Holm's correction over the variants with this reference, output and metric.
         wins: Seeds in which the variant is better.
         ties: Seeds in which both are equal.
         losses: Seeds in which it is worse.
@@ -173,7 +171,7 @@ class Difference:
         rows_p_value: Two-sided p-value from the test rows.
         rows_method: ``DeLong``, ``group bootstrap`` or ``row means``; None if not available.
         seeds_needed: Seeds with which a paired t test would see a difference of 0.001 with a power of 80 %; None
-            for fewer than two seeds.
+            for fewer than two seeds, or where 0.001 has no meaning on the scale of the metric.
         verdict: In one word.
         sentence: In words.
     """
@@ -203,6 +201,7 @@ class Difference:
 class Gain:
     """The multi-task gain delta-m of a variant against SingleTask, in per cent, over seeds; positive is better.
 
+    It is the mean over the tasks that the metric applies to; seeds in which one of them has no value are left out.
     Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, eq. 1. https://arxiv.org/abs/1904.08918
     """
 
@@ -248,6 +247,13 @@ class Results:
     provenance: dict[str, Any] = field(default_factory=dict)
     config: str = ""
     format: int = FORMAT
+
+    def main_metric(self, output: str) -> str | None:
+        """The first metric of an output with a direction; those with a value go before; None without an estimate."""
+        found = [each for each in self.estimates if each.output == output]
+        known = {each.metric for each in found if each.mean is not None} or {each.metric for each in found}
+        listed = [metric for metric in self.metrics if metric.name in known]
+        return min(listed, key=lambda each: each.higher_is_better is None).name if listed else None
 
     def save(self, folder: Path) -> None:
         """Writes ``results.json``, ``estimates.csv``, ``differences.csv`` and ``runs.csv``."""

@@ -179,7 +179,10 @@ def locked(path: Path) -> Iterator[None]:
             f"Process {other.get('process')} on {other.get('host')} compares in `{path}`; wait for it, or give another "
             f"`name` or `output`. If it is gone, delete `{lock}`."
         )
-    write_whole(lock, json.dumps(mine))
+    try:
+        write_whole(lock, json.dumps(mine))
+    except OSError as error:
+        raise InputError(f"The folder `{path}` cannot be written: {error.strerror or error}.") from error
     try:
         yield
     finally:

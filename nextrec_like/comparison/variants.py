@@ -223,7 +223,9 @@ def weighting_specs(config: Config) -> dict[str, list[tuple[str, Any]]]:
         settings = list(tuned(spec, names))
         for _, each in settings:
             build_weighting(each, names, WEIGHTINGS, [task.kind for task in tasks]).release()
-        if [canonical_weighting(each, names) for _, each in settings] != [canonical_weighting(None, names)]:
+        if _weighting_label(spec, names) != EQUAL or canonical_weighting(spec, names) != canonical_weighting(
+            None, names
+        ):
             found[_unique(spec, names, {EQUAL, TUNED, SINGLE, *found})] = settings
     return found
 

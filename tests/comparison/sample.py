@@ -52,7 +52,7 @@ def make_sample(
         seeds: Their seeds.
         rows: Test rows.
         epochs: Epochs of each run.
-        failed: Name of a method whose last seed failed; also adds a variant that could not be run at all.
+        failed: Name of a method whose last seed failed.
         same: Name of a method that is said to be the same as equal weights.
         probed: Methods whose steps have norms and cosines; None: all but the second.
         astray: Name of a method that learned nothing.
@@ -66,9 +66,9 @@ def make_sample(
     labels = (rng.random(latent.shape) < 1 / (1 + np.exp(-latent - rates))).astype(float)
     pq.write_table(pa.table(dict(zip(tasks, labels.T))), store.data / "labels.parquet")
     outputs = [Output(task, task, "binary", rows, int(label.sum())) for task, label in zip(tasks, labels.T)]
-    variants = make_variants(tasks, methods, same, failed)
+    variants = make_variants(tasks, methods, same)
     runs, values = [], {}
-    for number, variant in enumerate(each for each in variants if each.reason is None and each.same_as is None):
+    for number, variant in enumerate(each for each in variants if each.same_as is None):
         noise = 3.0 if variant.name == astray else 0.9 + 0.12 * rng.normal()
         for seed in seeds:
             key = f"runs/{number:08x}{seed:08x}"
@@ -98,7 +98,7 @@ def make_sample(
     differences = [
         difference(variant.name, reference, task, metric, seeds, values)
         for variant in variants
-        if variant.reason is None and variant.same_as is None
+        if variant.same_as is None
         for reference in variant.references
         for task in tasks
         for metric in METRICS[:2]
@@ -127,7 +127,7 @@ def make_sample(
     ), store
 
 
-def make_variants(tasks, methods, same, failed):
+def make_variants(tasks, methods, same):
     candidates = [
         Candidate(
             f"{first:.1f}, rest {1 - first:.1f}",
@@ -156,8 +156,6 @@ def make_variants(tasks, methods, same, failed):
         )
         for name in methods
     ]
-    if failed:
-        variants.append(VariantRecord("broken", "mmoe", "marginal", "broken", "method", reason="It needs three tasks."))
     return [
         *variants,
         VariantRecord("single_task", "single_task", "marginal", "equal", "single_task", references=["equal"]),
@@ -204,7 +202,7 @@ def step_rows(tasks, number, rng, steps, has_probe):
 
 def make_estimates(variants, tasks, seeds, values):
     found = []
-    for variant in (each for each in variants if each.reason is None and each.same_as is None):
+    for variant in (each for each in variants if each.same_as is None):
         for task in tasks:
             for metric in METRICS:
                 by_seed = {str(s): values.get((variant.name, s), {}).get((task, metric.name)) for s in seeds}

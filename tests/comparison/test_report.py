@@ -9,6 +9,7 @@ import pytest
 from sample import make_sample
 from sklearn.metrics import roc_auc_score
 
+from nextrec_like.comparison.console import describe_comparison
 from nextrec_like.comparison.report import write_report
 from nextrec_like.comparison.report.markdown import escape
 from nextrec_like.comparison.report.sections.calibration import reliability
@@ -16,7 +17,7 @@ from nextrec_like.comparison.report.sections.steps import FIGURES, POINTS, mean_
 from nextrec_like.comparison.report.sections.tradeoff import best_points
 from nextrec_like.comparison.report.svg import span
 from nextrec_like.comparison.report.wording import estimate, names, number, p_value, short
-from nextrec_like.comparison.results import Difference
+from nextrec_like.comparison.results import Difference, MetricRecord
 
 HOSTILE = (
     "<script>window.hacked=1</script>",
@@ -185,7 +186,6 @@ def test_failures_and_doubles_are_said_once(tmp_path):
     text, _ = written(tmp_path / "out", results, store)
     assert text.count("grad_norm") == 1
     assert "grad_norm resolves to the same runs as equal and is shown once." in text
-    assert "broken could not be run: It needs three tasks." in text
     assert text.count("pcgrad, seed 2, failed: The loss of `click` is not finite in epoch 1.") == 1
 
 
@@ -193,7 +193,7 @@ def test_the_answer_names_what_is_better_and_what_is_worse(tmp_path, sample):
     results, store = sample
     verdicts = {"tuned_fixed": "worse", "grad_norm": "better", "uncertainty": "none", "pcgrad": "uncertain"}
     changed = [
-        replace(each, verdict=verdicts.get(each.variant, "none"), mean=0.00213, seeds_needed=14)
+        replace(each, verdict=verdicts.get(each.variant, "none"), mean=0.00213, p_value=0.2, seeds_needed=14)
         for each in results.differences
     ]
     _, page = written(tmp_path / "out", replace(results, differences=changed), store)
@@ -201,8 +201,76 @@ def test_the_answer_names_what_is_better_and_what_is_worse(tmp_path, sample):
     assert "1 of 5 is better than equal: grad_norm (+0.00213). Worse: tuned_fixed (+0.00213)." in shown
     assert "Differ over seeds, but the test rows are too few: pcgrad (+0.00213)." in shown
     assert "No difference seen: uncertainty, single_task." in shown
-    assert "To see a difference of 0.001, 14 seeds are needed; these are 3." in shown
+    assert "A paired test of one variant would need about 14 seeds to see 0.001; these are 3." in shown
     assert "1 of 3 is better than tuned_fixed: grad_norm (+0.00213)." in shown
+
+
+def test_the_answer_says_what_correction_removed_and_what_a_usual_variant_would_need(tmp_path, sample):
+    results, store = sample
+    p_values = {"grad_norm": 0.03, "uncertainty": 0.2, "pcgrad": 0.6, "tuned_fixed": 0.4, "single_task": 0.9}
+    seeds = {"grad_norm": 9999, "uncertainty": 4, "pcgrad": 3, "tuned_fixed": 1142, "single_task": 5}
+    changed = [
+        replace(each, verdict="none", mean=0.0005, p_value=p_values[each.variant], seeds_needed=seeds[each.variant])
+        for each in results.differences
+    ]
+    _, page = written(tmp_path / "out", replace(results, differences=changed), store)
+    shown = " ".join("".join(page.text).split())
+    assert "Not beyond chance once corrected for 5 comparisons: grad_norm (+0.00050)." in shown
+    assert "No difference seen: tuned_fixed, uncertainty, pcgrad, single_task." in shown
+    # Sorted 3, 4, 5, 1142: of the two in the middle the larger one.
+    needed = "A paired test of one variant would need about 5 seeds to see 0.001 (tuned_fixed: 1,142); these are 3."
+    assert needed in shown
+
+
+def test_metrics_without_a_meaning_of_a_thousandth_name_no_seeds(tmp_path, sample):
+    results, store = sample
+    changed = [replace(each, verdict="none", p_value=0.5, seeds_needed=None) for each in results.differences]
+    text, _ = written(tmp_path / "out", replace(results, differences=changed), store)
+    assert "would need about" not in text
+
+
+@pytest.mark.parametrize(("at_end", "is_said"), [(1, False), (2, True)])
+def test_trainings_that_were_too_short_are_said(tmp_path, sample, at_end, is_said):
+    results, store = sample
+    runs = [replace(run, best_epoch=3 if place < at_end else 2) for place, run in enumerate(results.runs)]
+    assert len(runs) == 18
+    said = f"{at_end} of 18 runs were best in their last epoch: with more epochs the order may change"
+    results = replace(results, runs=runs)
+    _, page = written(tmp_path / "out", results, store)
+    assert (said in "".join(page.text)) == is_said
+    assert (said in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")) == is_said
+    assert (said in describe_comparison(results, tmp_path)) == is_said
+
+
+def test_each_output_has_the_first_metric_that_applies_to_it(tmp_path, sample):
+    results, store = sample
+    metrics = [MetricRecord("pcoc", None), MetricRecord("auc", True), MetricRecord("logloss", False)]
+    estimates = [
+        replace(each, mean=None, deviation=None, values={}, reason="It has a single class.")
+        if (each.output, each.metric) == ("conversion", "auc")
+        else each
+        for each in results.estimates
+    ]
+    changed = replace(results, metrics=metrics, estimates=estimates)
+    assert changed.main_metric("click") == "auc"  # PCOC has no direction
+    assert changed.main_metric("conversion") == "logloss"
+    assert changed.main_metric("price") is None
+    assert replace(changed, metrics=metrics[:1]).main_metric("click") == "pcoc"
+    assert replace(changed, metrics=metrics[:2]).main_metric("conversion") == "pcoc"
+    said = describe_comparison(changed, tmp_path)
+    assert "conversion: test logloss, 3 seeds" in said
+    assert "click: test auc, 3 seeds" in said
+    text, _ = written(tmp_path / "out", changed, store)
+    assert "<h2>conversion (logloss)</h2>" in text
+
+
+def test_the_console_has_no_table_of_an_output_without_a_metric(tmp_path, sample):
+    results, _ = sample
+    estimates = [each for each in results.estimates if each.output == "click"]
+    said = describe_comparison(replace(results, estimates=estimates), tmp_path)
+    assert "conversion: test" not in said
+    assert "\n\n\n" not in said
+    assert not said.endswith("\n")
 
 
 def test_an_output_that_cannot_be_judged_says_why(tmp_path, sample):

@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nextrec_like.comparison.analysis.statistics import Paired, delta_m, holm, paired, seeds_needed, wins_ties_losses
+from nextrec_like.comparison.analysis.statistics import (
+    Paired,
+    combined_p_value,
+    delta_m,
+    holm,
+    interval_variance,
+    paired,
+    seeds_needed,
+    wins_ties_losses,
+)
 
 
 @pytest.mark.parametrize("count", [2, 3, 10, 40])
@@ -35,6 +44,44 @@ def test_paired_has_its_nominal_coverage():
     differences = np.random.default_rng(0).normal(0.002, 0.003, (4000, 5))
     figures = [paired(row) for row in differences.tolist()]
     assert np.mean([each.low <= 0.002 <= each.high for each in figures]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_the_combined_test_is_that_of_welch(count):
+    # A second sample of mean 0 with very many rows has a known variance of its mean, and nothing else to add.
+    gaps = np.random.default_rng(count).normal(0.002, 0.001, count)
+    rows, error = 10**9, 0.0007
+    expected = stats.ttest_ind_from_stats(
+        gaps.mean(), gaps.std(ddof=1), count, 0.0, error * np.sqrt(rows), rows, equal_var=False
+    )
+    alone = stats.ttest_1samp(gaps, 0).pvalue
+    assert combined_p_value(list(gaps), error**2) == pytest.approx(max(expected.pvalue, alone), rel=1e-6)
+    assert combined_p_value(list(gaps), 0.0) == pytest.approx(alone)
+
+
+def test_the_combined_test_without_a_variance():
+    assert combined_p_value([0.1, 0.1], 0.0) == 0
+    assert combined_p_value([0.0, 0.0], 0.0) == 1
+    assert combined_p_value([0.25, 0.25], 0.01) == pytest.approx(2 * stats.norm.sf(2.5))  # the rows alone
+    assert combined_p_value([0.0, 0.0], 0.01) == 1
+    assert combined_p_value([0.1, 0.1 + 1e-16], 1e200) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+@pytest.mark.parametrize("rows_noise", [0.5, 1.0])
+def test_false_verdicts_over_new_rows_and_new_seeds_stay_at_the_level(count, rows_noise):
+    # All seeds of a comparison share the error of its test rows; rows_noise is in units of that of the mean over seeds.
+    rng = np.random.default_rng(0)
+    error = rows_noise / np.sqrt(count)
+    differences = rng.normal(size=(4000, count)) + error * rng.normal(size=(4000, 1))
+    found = np.array([combined_p_value(each, error**2) for each in differences.tolist()])
+    assert (found < 0.05).mean() <= 0.065
+    assert (found < 0.05).mean() >= (0.02 if count == 2 else 0.04)
+
+
+def test_the_variance_of_an_interval():
+    low, high = stats.norm.interval(0.95, 0.3, 0.02)
+    assert interval_variance(low, high) == pytest.approx(0.02**2)
 
 
 def test_holm_by_hand():

@@ -125,6 +125,7 @@ def test_no_two_variants_have_one_name_and_none_is_lost(configure):
         "dwa (2)",
         "dwa temperature 1",
         "equal base click 2, conversion 1",
+        "fixed 1:1",
     ]
 
 

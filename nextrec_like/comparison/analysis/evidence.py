@@ -39,7 +39,7 @@ class Corrected:
     """P-values of a difference after Holm's correction.
 
     Attributes:
-        both: Of the larger of the p-values over seeds and from the test rows; None for fewer than two seeds.
+        both: Of the test for new seeds and new rows at once; None for fewer than two seeds.
         seeds: Of the p-value over seeds alone.
         comparisons: For how many comparisons they were corrected.
     """

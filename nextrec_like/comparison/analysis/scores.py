@@ -84,9 +84,6 @@ class Scores:
         )
 
     def _reason(self, variant: str, seed: int, output: str, metric: str) -> str:
-        unable = self.variants[variant].reason
-        if unable is not None:
-            return unable
         own = self.runs_of(variant)
         if (own, seed) not in self._results:
             run = self.runs.get((own, seed))

@@ -8,6 +8,9 @@ from nextrec_like.comparison.analysis.statistics import EFFECT, LEVEL, Paired
 from nextrec_like.comparison.results import Verdict
 from nextrec_like.metrics import Interval
 
+FEWEST = 5
+"""Decimals, as in the tables of the report."""
+
 
 def sentence(
     verdict: Verdict, evidence: Evidence, figure: Paired, corrected: Corrected, seeds_needed: int | None
@@ -19,7 +22,8 @@ def sentence(
         evidence: What is known of the difference.
         figure: Its interval over seeds.
         corrected: P-values after correction.
-        seeds_needed: Seeds with which a difference of 0.001 would be seen; None for fewer than two seeds.
+        seeds_needed: Seeds with which a difference of 0.001 would be seen; None for fewer than two seeds, and for
+            metrics on whose scale 0.001 has no meaning.
     """
     if verdict == "none":
         return _no_difference(evidence, figure, corrected, seeds_needed)
@@ -44,7 +48,7 @@ def _worse(evidence: Evidence, figure: Paired) -> str:
 
 def _uncertain(evidence: Evidence, figure: Paired) -> str:
     word = "better" if (_known(figure.mean) > 0) == evidence.higher_is_better else "worse"
-    rows = f" (they leave {_interval(evidence.rows)})" if evidence.rows else ""
+    rows = f" (interval of the rows {_interval(evidence.rows)})" if evidence.rows else ""
     return f"{word} on these test rows ({_figures(evidence, figure)}), but they are too few to say so of new rows{rows}"
 
 
@@ -63,13 +67,14 @@ def _no_difference(evidence: Evidence, figure: Paired, corrected: Corrected, see
     figures = _figures(evidence, figure)
     if _known(figure.p_value) < LEVEL:
         return f"no difference left after correction for {corrected.comparisons} comparisons: {figures}"
+    if seeds_needed is None:
+        return f"no difference seen: {figures}"
     if _is_small(_known(figure.low), _known(figure.high)):
         here = "" if rows and _is_small(rows.low, rows.high) else " on these test rows"
         return f"no difference seen with {seeds}; one of {EFFECT:g} or more is unlikely{here}"
-    needed = _known(seeds_needed)
-    if needed > len(evidence.differences):
+    if seeds_needed > len(evidence.differences):
         more_rows = " and more test rows" if rows and rows.high - rows.low > 2 * EFFECT else ""
-        return f"no difference seen with {seeds}; about {needed:,}{more_rows} would be needed to see {EFFECT:g}"
+        return f"no difference seen with {seeds}; about {seeds_needed:,}{more_rows} would be needed to see {EFFECT:g}"
     return f"no difference seen: {figures}"
 
 
@@ -101,13 +106,14 @@ def _span(low: float, high: float) -> str:
     return f"[{_value(low, decimals)}, {_value(high, decimals)}]"
 
 
-def _value(value: float, decimals: int = 4) -> str:
-    return f"{round(value, decimals) + 0.0:+.{decimals}f}"  # adding 0 makes a negative zero positive
+def _value(value: float, decimals: int = FEWEST) -> str:
+    rounded = round(value, decimals) + 0.0  # adding 0 makes a negative zero positive
+    return f"{rounded:+,.{decimals}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _decimals(width: float) -> int:
-    """As many as show two digits of the width of an interval, from 4 to 8."""
-    return 4 if width <= 0 else min(max(4, 1 - floor(log10(width))), 8)
+    """As many as show two digits of the width of an interval, from those of the tables to 8."""
+    return FEWEST if width <= 0 else min(max(FEWEST, 1 - floor(log10(width))), 8)
 
 
 def _known(value: float | None) -> float:

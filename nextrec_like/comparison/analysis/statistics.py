@@ -9,6 +9,8 @@ from scipy import stats
 
 LEVEL = 0.05
 EFFECT = 0.001
+EFFECT_METRICS = frozenset({"auc", "gauc", "pr_auc", "ece", "logloss"})
+"""Metrics on whose scale an effect of 0.001 has a meaning; one in the unit of a label has no such number."""
 POWER = 0.8
 MOST_SEEDS = 1_000_000
 
@@ -48,10 +50,43 @@ def paired(differences: Sequence[float]) -> Paired:
     if count == 1:
         return Paired(mean)
     deviation = stdev(differences)
-    error = deviation / sqrt(count)
-    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * error
-    p_value = float(mean == 0) if error == 0 else float(2 * stats.t.sf(abs(mean) / error, count - 1))
-    return Paired(mean, mean - half, mean + half, p_value, deviation)
+    half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * deviation / sqrt(count)
+    return Paired(mean, mean - half, mean + half, combined_p_value(differences, 0.0), deviation)
+
+
+def combined_p_value(differences: Sequence[float], row_variance: float) -> float:
+    """The p-value of the mean difference for new seeds and new test rows at once.
+
+    Seeds and rows err independently of each other, so the variances add. That of the seeds is estimated, with one
+    degree of freedom less than seeds; that of the rows comes from so many rows that it counts as known. The sum has the
+    degrees of freedom of Welch and Satterthwaite. Welch, "The Generalization of Student's Problem when Several
+    Different Population Variances are Involved", Biometrika 1947.
+
+    Deviation: never less than the p-value of the seeds alone. A deviation that a few seeds make small by chance would
+    otherwise get many degrees of freedom, and two seeds with no difference a verdict in one of eight comparisons.
+
+    Args:
+        differences: One per seed, at least two.
+        row_variance: Variance of their mean over draws of the test rows; 0 gives the paired t test.
+
+    Returns:
+        Two-sided. Without any variance 1 at a mean of 0, and 0 elsewhere.
+    """
+    mean, count = fmean(differences), len(differences)
+    seed_variance = stdev(differences) ** 2 / count
+    error = sqrt(seed_variance + row_variance)
+    if error == 0:
+        return float(mean == 0)
+    if seed_variance == 0:
+        return float(2 * stats.norm.sf(abs(mean) / error))
+    ratio = 1 + row_variance / seed_variance
+    both = 2 * stats.t.sf(abs(mean) / error, (count - 1) * ratio * ratio)
+    return float(max(both, 2 * stats.t.sf(abs(mean) / sqrt(seed_variance), count - 1)))
+
+
+def interval_variance(low: float, high: float) -> float:
+    """The variance of a figure that is normal around its true value, from its 95 % interval."""
+    return float((high - low) / (2 * stats.norm.ppf(1 - LEVEL / 2))) ** 2
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

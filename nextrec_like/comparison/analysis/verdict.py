@@ -4,15 +4,24 @@ from collections.abc import Sequence
 
 from nextrec_like.comparison.analysis.evidence import Corrected, Evidence
 from nextrec_like.comparison.analysis.sentences import sentence
-from nextrec_like.comparison.analysis.statistics import LEVEL, Paired, holm, paired, seeds_needed, wins_ties_losses
+from nextrec_like.comparison.analysis.statistics import (
+    EFFECT_METRICS,
+    LEVEL,
+    Paired,
+    combined_p_value,
+    holm,
+    interval_variance,
+    paired,
+    seeds_needed,
+    wins_ties_losses,
+)
 from nextrec_like.comparison.results import Difference, Verdict
-from nextrec_like.metrics import Interval
 
 
 def judge(family: Sequence[Evidence]) -> list[Difference]:
     """The verdicts on the differences to one reference in one metric of one output, corrected for their number."""
     figures = [paired(each.differences) for each in family]
-    both = holm([_larger(figure.p_value, each.rows) for figure, each in zip(figures, family)])
+    both = holm([_combined(each) for each in family])
     seeds = holm([figure.p_value for figure in figures])
     comparisons = sum(figure.p_value is not None for figure in figures)
     return [
@@ -21,14 +30,18 @@ def judge(family: Sequence[Evidence]) -> list[Difference]:
     ]
 
 
-def _larger(p_value: float | None, rows: Interval | None) -> float | None:
-    return p_value if p_value is None or rows is None else max(p_value, rows.p_value)
+def _combined(evidence: Evidence) -> float | None:
+    if len(evidence.differences) < 2:
+        return None
+    rows = evidence.rows
+    return combined_p_value(evidence.differences, interval_variance(rows.low, rows.high) if rows else 0.0)
 
 
 def _difference(evidence: Evidence, figure: Paired, corrected: Corrected) -> Difference:
     wins, ties, losses = wins_ties_losses(evidence.differences, evidence.higher_is_better)
     rows = evidence.rows
-    needed = None if figure.deviation is None else seeds_needed(figure.deviation)
+    deviation = figure.deviation if evidence.metric in EFFECT_METRICS else None
+    needed = None if deviation is None else seeds_needed(deviation)
     verdict = _verdict(evidence, figure, corrected)
     return Difference(
         variant=evidence.variant,

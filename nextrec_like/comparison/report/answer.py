@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median_high
 
+from nextrec_like.comparison.analysis.statistics import EFFECT, LEVEL
 from nextrec_like.comparison.report.content import Content
 from nextrec_like.comparison.report.wording import estimate, names, number
 from nextrec_like.comparison.results import Difference, Estimate, Output
@@ -55,7 +57,11 @@ def answers(content: Content) -> list[Answer]:
 
 def _not_judged(content: Content, output: Output) -> Sentence:
     reasons = [each.reason for each in content.results.estimates if each.output == output.name and each.reason]
-    return Sentence("undefined", "Not judged.", reasons[0] if reasons else "No metric has a value on the test rows.")
+    return Sentence(
+        "undefined",
+        "Not judged.",
+        reasons[0] if reasons else "No metric with a direction has a value on the test rows.",
+    )
 
 
 def _against(content: Content, reference: str, group: Sequence[Difference]) -> Sentence:
@@ -73,9 +79,14 @@ def _against(content: Content, reference: str, group: Sequence[Difference]) -> S
         parts.append(f"Worse: {_with_values(by_verdict['worse'])}.")
     if by_verdict["uncertain"]:
         parts.append(f"Differ over seeds, but the test rows are too few: {_with_values(by_verdict['uncertain'])}.")
-    if by_verdict["none"]:
-        parts.append(f"No difference seen: {names([each.variant for each in by_verdict['none']])}.")
-        parts.append(_seeds(content, by_verdict["none"]))
+    removed = [each for each in by_verdict["none"] if each.p_value is not None and each.p_value < LEVEL]
+    unseen = [each for each in by_verdict["none"] if each not in removed]
+    if removed:
+        tested = sum(each.p_value is not None for each in group)
+        parts.append(f"Not beyond chance once corrected for {tested} comparisons: {_with_values(removed)}.")
+    if unseen:
+        parts.append(f"No difference seen: {names([each.variant for each in unseen])}.")
+        parts.append(_seeds(content, unseen))
     if by_verdict["undefined"]:
         parts.append(f"No verdict: {names([each.variant for each in by_verdict['undefined']])}.")
     tone = "better" if better else "worse" if len(by_verdict["worse"]) == len(group) else "none"
@@ -101,13 +112,16 @@ def _sorted(content: Content, group: Sequence[Difference]) -> list[Difference]:
 
 
 def _seeds(content: Content, group: Sequence[Difference]) -> str:
-    needed = [each.seeds_needed for each in group if each.seeds_needed is not None]
+    """What a usual variant would need, and the one that needs by far the most."""
+    needed = {each.variant: each.seeds_needed for each in group if each.seeds_needed is not None}
+    if not needed:
+        return ""
+    usual, largest = median_high(needed.values()), max(needed, key=needed.__getitem__)
+    outlier = f" ({largest}: {needed[largest]:,})" if needed[largest] > 2 * usual else ""
     seeds = len(content.results.seeds)
-    if not needed or max(needed) <= seeds:
-        return f"The {seeds} seeds suffice to see a difference of 0.001." if needed else ""
-    low, high = min(needed), max(needed)
-    count = f"{low} to {high}" if low < high else str(high)
-    return f"To see a difference of 0.001, {count} seeds are needed; these are {seeds}."
+    return (
+        f"A paired test of one variant would need about {usual:,} seeds to see {EFFECT:g}{outlier}; these are {seeds}."
+    )
 
 
 def _best(content: Content, output: Output, metric: str) -> list[str]:

@@ -36,8 +36,8 @@ class Content:
 
     @cached_property
     def variants(self) -> list[VariantRecord]:
-        """Those that are shown: variants that could be run and are not the same as another one."""
-        return [each for each in self.results.variants if each.same_as is None and each.reason is None]
+        """Those that are shown: variants that are not the same as another one."""
+        return [each for each in self.results.variants if each.same_as is None]
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -61,13 +61,14 @@ class Content:
 
     @cached_property
     def main_metrics(self) -> dict[str, str]:
-        """For each output the first metric that has a direction and a value; outputs without one are left out."""
-        found: dict[str, str] = {}
-        for metric in (name for name, direction in self.directions.items() if direction is not None):
-            for each in self.results.estimates:
-                if each.metric == metric and each.mean is not None:
-                    found.setdefault(each.output, metric)
-        return found
+        """The main metric of each output; outputs in which it has no direction or no value are left out."""
+        valued = {(each.output, each.metric) for each in self.results.estimates if each.mean is not None}
+        found = {each.name: self.results.main_metric(each.name) for each in self.results.outputs}
+        return {
+            output: metric
+            for output, metric in found.items()
+            if metric is not None and (output, metric) in valued and self.directions[metric] is not None
+        }
 
     @cached_property
     def judged(self) -> list[Output]:

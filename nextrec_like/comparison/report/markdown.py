@@ -10,7 +10,9 @@ from nextrec_like.comparison.report.answer import answers
 from nextrec_like.comparison.report.content import Content
 from nextrec_like.comparison.report.sections import MEASURES, costs
 from nextrec_like.comparison.report.wording import (
+    GAIN,
     MISSING,
+    VERDICT,
     best_epoch,
     estimate,
     interval,
@@ -73,6 +75,7 @@ def _answer(content: Content) -> Iterator[str]:
         yield f"**{escape(answer.title)}**"
         lines = [f"- **{escape(each.head)}** {escape(each.text)}".rstrip() for each in answer.sentences]
         yield "\n".join([*lines, *(f"- {escape(remark)}" for remark in answer.remarks)])
+    yield VERDICT
 
 
 def _bullets(title: str, sentences: Sequence[str]) -> Iterator[str]:
@@ -128,7 +131,7 @@ def _gains(content: Content) -> Iterator[str]:
     found = tables.gains(content)
     if found:
         yield "## Multi-task gain delta-m"
-        yield "Mean over the outputs of the change relative to the single-task models; positive is better."
+        yield GAIN
         yield table(
             ("variant", "against", "metric", "gain", "95 % over seeds"),
             [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nextrec_like.comparison.analysis import too_short
 from nextrec_like.comparison.report.content import ROLE_NAMES, Content
 from nextrec_like.comparison.results import Difference, Estimate, Gain, RunRecord
 
@@ -164,9 +165,8 @@ def settings(content: Content) -> list[tuple[str, str, int]]:
 
 
 def troubles(content: Content) -> list[str]:
-    """Sentences about what failed, and about variants that are the same as another one."""
-    found = [f"{each.name} could not be run: {each.reason}" for each in content.results.variants if each.reason]
-    found += [
+    """Sentences about what failed or was too short, and about variants that are the same as another one."""
+    found = [
         f"{each.variant}, seed {each.seed}, failed: {each.reason}"
         for each in content.results.runs
         if each.reason and each.variant in content.numbers
@@ -176,6 +176,7 @@ def troubles(content: Content) -> list[str]:
         for each in content.results.variants
         if each.same_as is not None
     ]
+    found += too_short(content.results.runs)
     undefined = {
         (each.output, each.metric, each.reason): None
         for each in content.results.estimates

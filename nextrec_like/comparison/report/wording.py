@@ -7,6 +7,15 @@ MISSING, MINUS, TIMES = "\N{EN DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN
 NAMED = 4
 """So many names are listed before "and 3 more"."""
 
+VERDICT = (
+    "Better and worse: one test with both uncertainties, that of the seeds and, where it is known, that of the test "
+    "rows, after Holm's correction over all variants with the same reference."
+)
+GAIN = (
+    "Mean, over the tasks that the metric applies to, of the change relative to the single-task models, in per cent; "
+    "positive is better. A dash: in no seed all of these tasks have a value for both."
+)
+
 VERDICTS = {
     "better": "better",
     "worse": "worse",

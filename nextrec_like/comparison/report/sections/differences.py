@@ -11,7 +11,8 @@ from nextrec_like.comparison.results import Difference
 COLOURS = {"better": "good", "worse": "bad", "uncertain": "unsure", "none": "muted", "undefined": "muted"}
 TEXT = (
     "Each row is a variant minus the reference, mean over the seeds. The thick line is the 95 % interval over seeds "
-    "(paired t), the thin one with ends that of the test rows. An interval that crosses zero shows no difference. "
+    "(paired t), the thin one with ends that of the test rows. An interval that crosses zero shows no difference; "
+    "the verdict takes both together. "
     "Point at a row for its numbers."
 )
 
