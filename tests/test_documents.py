@@ -44,7 +44,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 EXAMPLE_ARGUMENTS = {"02_entire_space.py": ["--rows", "6000", "--seeds", "0"]}
 LANGUAGES = {"python", "yaml", "bash", "console", "text", "diff"}
 QUICK = ["training.epochs=1", "training.batch_size=128", "training.device=cpu"]
-QUICK_COMPARISON = ["comparison.seeds=[0]", "comparison.weightings=[dwa]", "comparison.tuned_fixed.trials=1"]
+QUICK_COMPARISON = ["comparison.seeds=[0]", "comparison.weightings=[dwa]", "comparison.tuned_fixed={trials: 1}"]
 NOT_RUN = (  # sets up the machine, or runs these very tests
     r"pip install -c constraints\.txt -e \S+",
     r"git clone \S+",
