@@ -1,16 +1,13 @@
 """The command ``nextrec-like``: compare, train, evaluate, predict."""
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet
 
 import nextrec_like
 from nextrec_like.config import load_config, read_data
@@ -18,6 +15,7 @@ from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
 from nextrec_like.models import Model
+from nextrec_like.output import TABLE_WRITERS, part_of, whole
 from nextrec_like.runs import (
     Result,
     describe_results,
@@ -105,20 +103,22 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     }
     _say(f"{arguments.model}   {table.num_rows:,} rows\n{describe_results(results)}")
     if output is not None:
-        _write(output, lambda file: write_json(file, summarize(results)))
+        with _write_errors(output), whole(output) as file:
+            write_json(file, summarize(results))
         _say(f"wrote {output}")
 
 
 def run_predict(arguments: argparse.Namespace) -> None:
     """Writes the predictions of a model, one row per row."""
-    output = _output(arguments, list(WRITERS))
+    output = _output(arguments, list(TABLE_WRITERS))
     model = load_model(_one_model(arguments.model, arguments.seed))
     table = _read(model, arguments.data)
     kept = read_table(table, arguments.keep) if arguments.keep else pa.table({})
     predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
     names = [f"{name}_label" if name in predictions.column_names else name for name in kept.column_names]
     written = pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
-    _write(output, lambda file: WRITERS[output.suffix](written, file))
+    with _write_errors(output), whole(output) as file:
+        TABLE_WRITERS[output.suffix](written, file)
     _say(f"wrote {output}   {written.num_rows:,} rows: {', '.join(written.column_names)}")
 
 
@@ -252,8 +252,8 @@ def _output(arguments: argparse.Namespace, suffixes: Sequence[str]) -> Path:
             raise InputError(f"File `{path}` exists; pass `--overwrite` to replace it, or another name.")
         with suppress(FileExistsError):  # the parent is a file, which the next line says in better words
             path.parent.mkdir(parents=True, exist_ok=True)
-        _part(path).touch()
-        _part(path).unlink()
+        part_of(path).touch()
+        part_of(path).unlink()
     return path
 
 
@@ -262,36 +262,12 @@ def _files(data: Sequence[str]) -> Iterator[Path]:
         yield from path.iterdir() if path.is_dir() else [path]
 
 
-def _write(output: Path, write: Callable[[Path], None]) -> None:
-    """Writes under another name first, so that the output is complete or as it was."""
-    part = _part(output)
-    with _write_errors(output):
-        try:
-            write(part)
-            part.replace(output.resolve())
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def _part(output: Path) -> Path:
-    target = output.resolve()
-    return target.with_name(f".{target.name}.{os.getpid()}")
-
-
 @contextmanager
 def _write_errors(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise InputError(f"`--output` `{output}` cannot be written: {error.strerror or error}.") from error
-
-
-def _write_csv(table: pa.Table, file: Path) -> None:
-    frame: pd.DataFrame = table.to_pandas()
-    frame.to_csv(file, index=False)
-
-
-WRITERS = {".parquet": pyarrow.parquet.write_table, ".csv": _write_csv}
 
 
 def _say(text: str) -> None:

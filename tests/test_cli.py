@@ -17,6 +17,7 @@ from nextrec_like import cli as cli_module
 from nextrec_like.cli import main
 from nextrec_like.config import load_config, read_data
 from nextrec_like.metrics import TaskMetrics
+from nextrec_like.output import TABLE_WRITERS
 from nextrec_like.runs import HistoryWriter, describe_results, summarize, train
 
 TEXT = """\
@@ -392,7 +393,7 @@ def test_output_is_as_it_was_if_writing_breaks_off(here, run, tmp_path, monkeypa
 
     output = tmp_path / "p.csv"
     output.write_text("mine")
-    monkeypatch.setitem(cli_module.WRITERS, ".csv", write_half)
+    monkeypatch.setitem(TABLE_WRITERS, ".csv", write_half)
 
     status, _, err = run("predict", "runs/job-001", "--data", "valid.csv", "--output", output, "--overwrite")
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from nextrec_like.comparison.store import write_whole
 from nextrec_like.errors import InputError
+from nextrec_like.output import write_text
 
 FORMAT = 1
 Role: TypeAlias = Literal["equal", "fixed", "tuned_fixed", "method", "single_task"]
@@ -258,10 +258,10 @@ class Results:
     def save(self, folder: Path) -> None:
         """Writes ``results.json``, ``estimates.csv``, ``differences.csv`` and ``runs.csv``."""
         text = json.dumps(asdict(self), indent=1, allow_nan=False, ensure_ascii=False)
-        write_whole(folder / "results.json", text + "\n")
+        write_text(folder / "results.json", text + "\n")
         for part, records in (("estimates", self.estimates), ("differences", self.differences), ("runs", self.runs)):
             table = pd.json_normalize([asdict(record) for record in records])
-            write_whole(folder / f"{part}.csv", table.to_csv(index=False))
+            write_text(folder / f"{part}.csv", table.to_csv(index=False))
 
 
 def read_results(file: Path) -> Results:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextrec_like.errors import InputError
+from nextrec_like.output import whole, write_text
 
 RESULT, PREDICTIONS, GATES, FAILURE = "result.json", "predictions.parquet", "gates.json", "failure.json"
 FORMAT = 1
@@ -108,9 +109,8 @@ class Store:
             tables["groups"] = pa.table({"group": groups})
         self.data.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            part = self.data / f".{name}.{getpid()}"
-            pq.write_table(table, part)
-            part.replace(self.data / f"{name}.parquet")
+            with whole(self.data / f"{name}.parquet") as part:
+                pq.write_table(table, part)
 
     def put_aside(self, folder: Path) -> Path:
         """Moves a run folder to where it is neither used nor lost."""
@@ -151,16 +151,6 @@ def new_run_folder(runs: Path, key: str) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file under another name first, so that it is complete or as it was."""
-    part = file.with_name(f".{file.name}.{getpid()}")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Within the context no other process may compare in this folder.
@@ -180,7 +170,7 @@ def locked(path: Path) -> Iterator[None]:
             f"`name` or `output`. If it is gone, delete `{lock}`."
         )
     try:
-        write_whole(lock, json.dumps(mine))
+        write_text(lock, json.dumps(mine))
     except OSError as error:
         raise InputError(f"The folder `{path}` cannot be written: {error.strerror or error}.") from error
     try:

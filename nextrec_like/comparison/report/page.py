@@ -11,7 +11,8 @@ from nextrec_like.comparison.report.content import Content
 from nextrec_like.comparison.report.markdown import as_markdown
 from nextrec_like.comparison.report.sections import MEASURES, all_sections, costs
 from nextrec_like.comparison.results import Results
-from nextrec_like.comparison.store import Store, write_whole
+from nextrec_like.comparison.store import Store
+from nextrec_like.output import write_text
 
 HERE = Path(__file__).parent
 PAGE, TWIN = "report.html", "report.md"
@@ -32,8 +33,8 @@ def write_report(results: Results, store: Store, folder: Path) -> Path:
     """
     content = Content(results, store)
     page = folder / PAGE
-    write_whole(page, _html(content, folder))
-    write_whole(folder / TWIN, as_markdown(content, folder))
+    write_text(page, _html(content, folder))
+    write_text(folder / TWIN, as_markdown(content, folder))
     return page
 
 

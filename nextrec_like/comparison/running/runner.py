@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from nextrec_like.comparison.identity import run_key
 from nextrec_like.comparison.running.pool import Pool
 from nextrec_like.comparison.running.work import Job, Outcome
-from nextrec_like.comparison.store import RunFolder, Store, remove_parts, write_whole
+from nextrec_like.comparison.store import RunFolder, Store, remove_parts
 from nextrec_like.config import Config, resolve
+from nextrec_like.output import write_text
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -121,7 +122,7 @@ class Runner:
         file = self._failure_file(outcome.key)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps({"key": outcome.key, "reason": outcome.reason}))
+            write_text(file, json.dumps({"key": outcome.key, "reason": outcome.reason}))
         except OSError as error:
             self.say(f"  the failure cannot be noted in {file}: {error.strerror or error}")
 
