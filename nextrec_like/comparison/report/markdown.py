@@ -35,7 +35,7 @@ def as_markdown(content: Content, folder: Path) -> str:
     parts: list[Iterable[str]] = [
         [f"# {escape(content.results.name)}", _question(content)],
         _answer(content),
-        _bullets("What failed or is missing", tables.troubles(content)),
+        _bullets("What to mind", tables.troubles(content)),
         _bullets("Notes", content.results.notes),
         _differences(content),
         _gains(content),
