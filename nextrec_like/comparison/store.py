@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from os import getpid, kill
 from pathlib import Path
 from socket import gethostname
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ FORMAT = 1
 FILES = ("config.yaml", "versions.json", "history.jsonl", "steps.parquet", PREDICTIONS, GATES, RESULT)
 
 
-KEYS = ("key", "seed", "score", "best_epoch", "epochs", "seconds", "cpu_seconds", "peak_memory", "valid", "test")
+NUMBERS = ("seed", "epochs", "seconds", "cpu_seconds", "peak_memory")
+KEYS = ("key", *NUMBERS, "score", "best_epoch", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -42,22 +44,29 @@ class RunFolder:
         """Metrics by part and output, reasons, cost: the content of ``result.json``."""
         return _read_json(self.path / RESULT)
 
-    def fault(self) -> str | None:
-        """What is wrong with the folder, so that the run has to be done again; None if nothing is."""
-        missing = [name for name in FILES if not (self.path / name).is_file()]
-        if missing:
-            return f"{missing[0]} is missing"
+    def fault(self, num_rows: int | None = None) -> str | None:
+        """What is wrong with the folder, so that the run has to be done again; None if nothing is.
+
+        Args:
+            num_rows: Number of test rows that there should be predictions of; None for any.
+        """
+        for name in FILES:
+            file = self.path / name
+            if not file.is_file() or file.stat().st_size == 0:
+                return f"{name} is {'empty' if file.is_file() else 'missing'}"
+        tables = {}
+        for name in (PREDICTIONS, "steps.parquet"):
+            try:
+                tables[name] = pq.read_metadata(self.path / name)
+            except (OSError, pa.ArrowInvalid):
+                return f"{name} is damaged"
+        if num_rows is not None and tables[PREDICTIONS].num_rows != num_rows:
+            return f"{PREDICTIONS} has {tables[PREDICTIONS].num_rows} rows, and there are {num_rows} test rows"
         try:
-            result = self.result()
-            for name in (PREDICTIONS, "steps.parquet"):
-                pq.read_metadata(self.path / name)
-        except (InputError, OSError, pa.ArrowInvalid):
-            return f"{RESULT} or a table is damaged"
-        if not isinstance(result, dict) or result.get("format") != FORMAT:
-            found = result.get("format") if isinstance(result, dict) else None
-            return f"it has format {found}, and this version writes {FORMAT}"
-        absent = [name for name in KEYS if name not in result]
-        return f"{RESULT} lacks `{absent[0]}`" if absent else None
+            result, _, _ = self.result(), self.gates(), self.history()
+        except InputError:
+            return "a JSON file is damaged"
+        return _fault_of_result(result)
 
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""
@@ -80,6 +89,21 @@ class RunFolder:
     def gates(self) -> list[dict[str, Any]]:
         """Mean share of each expert over the test rows: ``{"gate": "gates.click", "shares": [0.25, ...]}`` per gate."""
         return list(_read_json(self.path / GATES))
+
+
+def _fault_of_result(result: Any) -> str | None:  # noqa: ANN401
+    found = result.get("format") if isinstance(result, dict) else None
+    if found != FORMAT:
+        return f"it has format {found}, and this version writes {FORMAT}"
+    absent = [name for name in KEYS if name not in result]
+    if absent:
+        return f"{RESULT} lacks `{absent[0]}`"
+    numbers = [name for name in NUMBERS if not isinstance(result[name], (int, float))]
+    if not isinstance(result["score"], (int, float, NoneType)):
+        numbers.append("score")
+    parts = [result["valid"], result["test"]]
+    are_nested = all(isinstance(part, dict) and all(isinstance(each, dict) for each in part.values()) for part in parts)
+    return f"{RESULT} is damaged" if numbers or not are_nested or not result["test"] else None
 
 
 class Store:
@@ -125,6 +149,12 @@ class Store:
         with _reading(file):
             return pq.read_table(file, columns=[output])[output].to_numpy()
 
+    def num_rows(self) -> int:
+        """Number of test rows."""
+        file = self.data / "labels.parquet"
+        with _reading(file):
+            return int(pq.read_metadata(file).num_rows)
+
     def groups(self) -> np.ndarray | None:
         """Group of each test row as integers, shape ``(N,)``; None if the configuration has no `group_id`."""
         file = self.data / "groups.parquet"
@@ -160,14 +190,12 @@ def locked(path: Path) -> Iterator[None]:
     """
     lock = path / "lock.json"
     mine = {"host": gethostname(), "process": getpid()}
-    try:
-        other = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        other = mine
-    if other != mine and (other.get("host") != mine["host"] or _is_alive(int(other.get("process", 0)))):
+    host, process = _owner(lock)
+    is_own = (host, process) == (mine["host"], mine["process"])
+    if process is not None and not is_own and (host != mine["host"] or _is_alive(process)):
         raise InputError(
-            f"Process {other.get('process')} on {other.get('host')} compares in `{path}`; wait for it, or give another "
-            f"`name` or `output`. If it is gone, delete `{lock}`."
+            f"Process {process} on {host} compares in `{path}`; wait for it, or give another `name` or `output`. If it "
+            f"is gone, delete `{lock}`."
         )
     try:
         write_text(lock, json.dumps(mine))
@@ -177,6 +205,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)
+
+
+def _owner(lock: Path) -> tuple[str, int | None]:
+    """Host and process of a lock; no process if there is none, or if it was not written to its end."""
+    try:
+        content = json.loads(lock.read_text(encoding="utf-8"))
+        return str(content["host"]), int(content["process"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", None
 
 
 def remove_parts(folder: Path) -> None:

@@ -98,7 +98,7 @@ class Document:
         moved = {
             (*target, *path[len(source) :]): at for path, at in self.places.items() if path[: len(source)] == source
         }
-        return Document({**self.data, str(target[0]): value}, {**places, **moved})
+        return Document({**self.data, str(target[0]): value}, {**places, target: self.place(source), **moved})
 
     def existing(self, path: Iterable[str | int]) -> KeyPath:
         """The path without the steps that the data do not have."""

@@ -175,9 +175,9 @@ def test_two_comparisons_do_not_share_a_folder_at_a_time(place, configure):
     lock.write_text(json.dumps({"host": gethostname(), "process": 1}))
     with pytest.raises(InputError, match=r"Process 1 on .* compares in"):
         compare(configure(section), jobs=1)
-    lock.write_text(json.dumps({"host": gethostname(), "process": 999_999_999}))
-
-    assert compare(configure(section), jobs=1).results.seeds == [0, 1]
+    for stale in ({"host": gethostname(), "process": 999_999_999}, [], {"host": 1, "process": "x"}):
+        lock.write_text(json.dumps(stale))
+        assert compare(configure(section), jobs=1).results.seeds == [0, 1]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])

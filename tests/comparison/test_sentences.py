@@ -127,7 +127,7 @@ def test_nothing_to_compare_says_why():
     [
         ([0.00002, 0.000021, 0.000022], "+0.0000210 [+0.0000185, +0.0000235]"),
         ([12.0, 12.5, 13.0], "+12.50000 [+11.25793, +13.74207]"),
-        ([0.1, 0.1, 0.1], "+0.10000 [+0.10000, +0.10000]"),
+        ([0.1, 0.1, 0.1], "the same difference with 3 of 5 seeds gives no interval: +0.10000 with it"),
     ],
 )
 def test_decimals_show_the_interval(differences, shown):

@@ -164,11 +164,16 @@ def test_warnings_of_a_training_are_told(place, configure):
     ("break_it", "fault"),
     [
         (lambda run: (run / "predictions.parquet").unlink(), "predictions.parquet is missing"),
-        (lambda run: (run / "result.json").write_text("{"), "result.json or a table is damaged"),
+        (lambda run: (run / "result.json").write_text("{"), "a JSON file is damaged"),
         (lambda run: (run / "result.json").write_text(json.dumps({"format": 0})), "it has format 0"),
         (lambda run: (run / "result.json").write_text(json.dumps({"format": 1})), "result.json lacks `key`"),
         (lambda run: (run / "result.json").write_text("[]"), "it has format None"),
-        (lambda run: (run / "predictions.parquet").write_bytes(b""), "result.json or a table is damaged"),
+        (lambda run: (run / "predictions.parquet").write_bytes(b""), "predictions.parquet is empty"),
+        (lambda run: (run / "predictions.parquet").write_bytes(b"PAR1"), "predictions.parquet is damaged"),
+        (lambda run: (run / "history.jsonl").write_text(""), "history.jsonl is empty"),
+        (lambda run: (run / "gates.json").write_text("["), "a JSON file is damaged"),
+        (lambda run: changed_result(run, test=None, score=None), "result.json is damaged"),
+        (lambda run: changed_result(run, score="x"), "result.json is damaged"),
     ],
 )
 def test_a_folder_that_is_not_whole_is_found(place, configure, break_it, fault):
@@ -176,6 +181,18 @@ def test_a_folder_that_is_not_whole_is_found(place, configure, break_it, fault):
     break_it(place / "0123")
 
     assert RunFolder(place / "0123").fault().startswith(fault)
+
+
+def changed_result(run, **changes):
+    content = json.loads((run / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps({**content, **changes}))
+
+
+def test_predictions_of_other_rows_are_found(place, configure):
+    train(configure(), place)
+
+    assert RunFolder(place / "0123").fault(1_500) is None
+    assert RunFolder(place / "0123").fault(1_499) == "predictions.parquet has 1500 rows, and there are 1499 test rows"
 
 
 def test_only_what_killed_processes_left_behind_is_removed(tmp_path):

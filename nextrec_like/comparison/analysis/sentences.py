@@ -34,6 +34,8 @@ def _undefined(evidence: Evidence, figure: Paired) -> str:
     if figure.mean is None:
         return f"not defined: {evidence.reason}"
     only = "one seed" if evidence.num_seeds == 1 else f"one seed with both values, of {evidence.num_seeds},"
+    if len(evidence.differences) > 1:
+        only = f"the same difference with {_seeds(evidence)}"
     rows = f"; the test rows alone leave {_interval(evidence.rows)}" if evidence.rows else ""
     return f"{only} gives no interval: {_value(figure.mean)} with it{rows}"
 

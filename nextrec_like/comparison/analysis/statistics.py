@@ -13,6 +13,8 @@ EFFECT_METRICS = frozenset({"auc", "gauc", "pr_auc", "ece", "logloss"})
 """Metrics on whose scale an effect of 0.001 has a meaning; one in the unit of a label has no such number."""
 POWER = 0.8
 MOST_SEEDS = 1_000_000
+COARSE = 1e-9
+"""Relative range below which differences count as the same number, beside the rounding of float64."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ def paired(differences: Sequence[float]) -> Paired:
         differences: One per seed.
 
     Returns:
-        All None without a difference, the mean only for one. Differences that are all the same give an interval
-        without width, with a p-value of 1 at 0, and of 0 elsewhere.
+        All None without a difference, the mean only for one. Differences that are all 0 give an interval without
+        width and a p-value of 1. Those that are all the same elsewhere give the mean only: that is the coarseness of
+        a metric on few rows, and no estimate of how much seeds differ.
     """
     if not differences:
         return Paired()
@@ -50,6 +53,8 @@ def paired(differences: Sequence[float]) -> Paired:
     if count == 1:
         return Paired(mean)
     deviation = stdev(differences)
+    if mean != 0 and max(differences) - min(differences) <= COARSE * abs(mean):
+        return Paired(mean)
     half = float(stats.t.ppf(1 - LEVEL / 2, count - 1)) * deviation / sqrt(count)
     return Paired(mean, mean - half, mean + half, combined_p_value(differences, 0.0), deviation)
 

@@ -21,7 +21,7 @@ from nextrec_like.comparison.results import Difference, Verdict
 def judge(family: Sequence[Evidence]) -> list[Difference]:
     """The verdicts on the differences to one reference in one metric of one output, corrected for their number."""
     figures = [paired(each.differences) for each in family]
-    both = holm([_combined(each) for each in family])
+    both = holm([_combined(figure, each) for figure, each in zip(figures, family)])
     seeds = holm([figure.p_value for figure in figures])
     comparisons = sum(figure.p_value is not None for figure in figures)
     return [
@@ -30,8 +30,8 @@ def judge(family: Sequence[Evidence]) -> list[Difference]:
     ]
 
 
-def _combined(evidence: Evidence) -> float | None:
-    if len(evidence.differences) < 2:
+def _combined(figure: Paired, evidence: Evidence) -> float | None:
+    if figure.p_value is None:
         return None
     rows = evidence.rows
     return combined_p_value(evidence.differences, interval_variance(rows.low, rows.high) if rows else 0.0)

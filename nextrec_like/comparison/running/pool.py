@@ -5,9 +5,10 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -151,11 +152,15 @@ def serve(site: Site, connection: Connection) -> None:
     with suppress(EOFError, BrokenPipeError):  # the process that started this one is gone
         while True:
             job = connection.recv()
-            workspace = workspace or open_workspace(site)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                workspace = workspace or open_workspace(site)
             if isinstance(workspace, InputError):
-                connection.send(Outcome(job.key, str(workspace)))
+                outcome = Outcome(job.key, str(workspace))
             else:
-                connection.send(workspace.train(job, site.runs))
+                outcome = workspace.train(job, site.runs)
+            said = dict.fromkeys(str(each.message) for each in caught)
+            connection.send(replace(outcome, warnings=(*said, *outcome.warnings)))
 
 
 def open_workspace(site: Site) -> Workspace | InputError:

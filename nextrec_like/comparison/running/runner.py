@@ -45,7 +45,7 @@ class Runner:
 
     def __init__(self, store: Store, fingerprint: str, pool: Pool, say: Say, retry_failed: bool) -> None:
         self.store, self.fingerprint, self.pool, self.say = store, fingerprint, pool, say
-        self.retry_failed = retry_failed
+        self.retry_failed, self.num_rows = retry_failed, store.num_rows()
         self.failures: dict[str, str] = {}
         self.trained = 0
         self._seen_warnings: set[str] = set()
@@ -96,7 +96,7 @@ class Runner:
         folder = self.folder(key)
         if not folder.path.exists():
             return False
-        fault = folder.fault()
+        fault = folder.fault(self.num_rows)
         if fault is not None:
             aside = self.store.put_aside(folder.path)
             self.say(f"  {folder.path} is trained again: {fault}; the old folder is now {aside}")
