@@ -44,7 +44,9 @@ def output_table(results: Results, output: str) -> str:
             rows.append([variant.name, _value(found[0]), *difference])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    return "\n".join([f"\n{output}: test {metric}, {len(results.seeds)} seeds", *lines])
+    return "\n".join(
+        [f"\n{output}: test {metric}, {len(results.seeds)} seed{'s' if len(results.seeds) > 1 else ''}", *lines]
+    )
 
 
 def failures(runs: Sequence[RunRecord]) -> list[str]:
