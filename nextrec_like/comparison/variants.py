@@ -1,12 +1,13 @@
 """What a configuration asks to compare: models x objectives x weightings, with the baselines that keep it honest."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from inspect import Parameter, signature
-from itertools import chain, count, product
+from itertools import product
 from typing import Any
 
 from nextrec_like.comparison.identity import canonical_weighting
+from nextrec_like.comparison.labels import method_options, model_label, short, unique_label, weighting_label
 from nextrec_like.comparison.results import Role
 from nextrec_like.comparison.search import resolve_sampler
 from nextrec_like.config import Config, build_tasks, rehearse
@@ -139,7 +140,7 @@ def families(config: Config) -> list[Family]:
             raise InputError(f"{config.place('comparison', kind)}: `{kind}` names {repeated[0]} twice; remove one.")
     found = []
     for (place, model), (other, objective) in product(enumerate(models), enumerate(objectives)):
-        parts = [_model_label(model, models)] if len(models) > 1 else []
+        parts = [model_label(model, models)] if len(models) > 1 else []
         parts += [str(objective)] if len(objectives) > 1 else []
         chosen = _with(config, weighting=None)
         if section.models:
@@ -223,16 +224,16 @@ def weighting_specs(config: Config) -> dict[str, list[tuple[str, Any]]]:
         settings = list(tuned(spec, names))
         for _, each in settings:
             build_weighting(each, names, WEIGHTINGS, [task.kind for task in tasks]).release()
-        if _weighting_label(spec, names) != EQUAL or canonical_weighting(spec, names) != canonical_weighting(
+        if weighting_label(spec, names) != EQUAL or canonical_weighting(spec, names) != canonical_weighting(
             None, names
         ):
-            found[_unique(spec, names, {EQUAL, TUNED, SINGLE, *found})] = settings
+            found[unique_label(spec, names, {EQUAL, TUNED, SINGLE, *found})] = settings
     return found
 
 
 def other_methods(given: Sequence[Any]) -> list[str]:
     """The methods of the registry that need no option and are not in the list themselves."""
-    named = {_weighting_label(spec) for spec in given}
+    named = {weighting_label(spec) for spec in given}
     return [name for name, kind in WEIGHTINGS.items() if name not in named and not _needs_options(kind)]
 
 
@@ -243,7 +244,7 @@ def tuned(spec: Any, task_names: Sequence[str]) -> Iterator[tuple[str, Any]]:  #
         InputError: If `tune` is not a mapping from options to lists of values.
     """
     if not isinstance(spec, Mapping) or "tune" not in spec or "tune" in task_names:
-        yield _method_options(spec, task_names), spec
+        yield method_options(spec, task_names), spec
         return
     grid, rest = spec["tune"], {key: value for key, value in spec.items() if key != "tune"}
     if not isinstance(grid, Mapping) or not grid or not all(isinstance(each, list) and each for each in grid.values()):
@@ -252,7 +253,7 @@ def tuned(spec: Any, task_names: Sequence[str]) -> Iterator[tuple[str, Any]]:  #
         raise InputError(f"`tune` goes with the `method` and options that it does not list itself. Received {spec!r}.")
     for values in product(*grid.values()):
         chosen = dict(zip(grid, values))
-        yield ", ".join(f"{key} {_short(value)}" for key, value in chosen.items()), {**rest, **chosen}
+        yield ", ".join(f"{key} {short(value)}" for key, value in chosen.items()), {**rest, **chosen}
 
 
 def _with(config: Config, **update: Any) -> Config:  # noqa: ANN401
@@ -268,46 +269,3 @@ def _adapts(spec: Any, config: Config) -> bool:  # noqa: ANN401
     weighting = build_weighting(spec, [task.name for task in tasks], WEIGHTINGS, [task.kind for task in tasks])
     weighting.release()
     return weighting.adapts
-
-
-def _model_label(model: ModelSection, models: Sequence[ModelSection]) -> str:
-    if sum(each.name == model.name for each in models) == 1:
-        return model.name
-    return f"{model.name} {_options(model.options)}".strip()
-
-
-def _weighting_label(spec: Any, task_names: Sequence[str] = ()) -> str:  # noqa: ANN401
-    if spec is None:
-        return EQUAL
-    if isinstance(spec, str):
-        return spec
-    if isinstance(spec, Mapping) and "method" in spec and "method" not in task_names:
-        return str(spec["method"])
-    return f"fixed {_short(spec)}"
-
-
-def _method_options(spec: Any, task_names: Sequence[str]) -> str:  # noqa: ANN401
-    """The options beside a method; empty for anything else."""
-    if not isinstance(spec, Mapping) or "method" not in spec or "method" in task_names:
-        return ""
-    return _options({key: value for key, value in spec.items() if key != "method"})
-
-
-def _unique(spec: Any, task_names: Sequence[str], taken: Collection[str]) -> str:  # noqa: ANN401
-    """A name that no other weighting has: that of the method, then with its options, then with a number."""
-    name = _weighting_label(spec, task_names)
-    longer = f"{name} {_method_options(spec, task_names)}".strip()
-    numbered = (f"{longer} ({number})" for number in count(2))
-    return next(each for each in chain([name, longer], numbered) if each not in taken)
-
-
-def _options(options: Any) -> str:  # noqa: ANN401
-    return ", ".join(f"{key} {_short(value)}" for key, value in options.items())
-
-
-def _short(value: Any) -> str:  # noqa: ANN401
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_short(each)}" for key, each in value.items())
-    if isinstance(value, list):
-        return ":".join(_short(each) for each in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
