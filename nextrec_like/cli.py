@@ -15,7 +15,7 @@ from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
 from nextrec_like.models import Model
-from nextrec_like.output import TABLE_WRITERS, part_of, whole
+from nextrec_like.output import TABLE_WRITERS, part_of, whole, write_json
 from nextrec_like.runs import (
     Result,
     describe_results,
@@ -23,7 +23,6 @@ from nextrec_like.runs import (
     saved_models,
     summarize,
     train,
-    write_json,
 )
 
 EXAMPLES = """examples:

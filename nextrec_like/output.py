@@ -1,5 +1,6 @@
 """Files that are complete or as they were."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,11 @@ def write_text(file: Path, text: str) -> None:
     """Writes a whole text."""
     with whole(file) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_json(file: Path, content: object) -> None:
+    """Writes readable, strictly valid JSON."""
+    file.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _write_csv(table: pa.Table, file: Path) -> None:

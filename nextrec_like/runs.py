@@ -1,6 +1,5 @@
 """From a configuration to a run folder: data, processor, model, training, metrics."""
 
-import json
 import platform
 import re
 import shlex
@@ -34,6 +33,7 @@ from nextrec_like.data.checks import label_values
 from nextrec_like.errors import InputError
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.models import Model
+from nextrec_like.output import write_json
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.history import History
@@ -203,11 +203,6 @@ def conflict_share(histories: Mapping[int, History]) -> dict[str, dict[str, floa
         str(seed): {" and ".join(pair): share for pair, share in history.conflict_share().items()}
         for seed, history in histories.items()
     }
-
-
-def write_json(file: Path, content: object) -> None:
-    """Writes readable, strictly valid JSON."""
-    file.write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def describe_run(config: Config, folder: Path) -> None:

@@ -20,7 +20,8 @@ from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.models import Model
-from nextrec_like.runs import HistoryWriter, describe_run, write_json
+from nextrec_like.output import write_json
+from nextrec_like.runs import HistoryWriter, describe_run
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.arguments import group_of
 from nextrec_like.training.device import resolve_device
