@@ -4,7 +4,7 @@ Every function returns the checked values as numpy and raises one sentence that 
 the row, the value and the fix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -103,25 +103,27 @@ def check_children(labels: np.ndarray, tasks: TaskSet) -> None:
                 )
 
 
-def warn_of_labels(labels: np.ndarray, tasks: TaskSet, needs_all_impressions: bool) -> None:
+def warn_of_labels(blocks: Iterable[np.ndarray], tasks: TaskSet, needs_all_impressions: bool) -> None:
     """Warns of tasks that cannot learn, or not from all rows that they could.
 
     Args:
-        labels: Training labels, NaN where not observed, shape ``(N, T)``.
+        blocks: Training labels in order, NaN where not observed, shape ``(n, T)`` each.
         tasks: The tasks.
         needs_all_impressions: Whether a child task learns from rows where its parent did not happen.
     """
     position = {name: index for index, name in enumerate(tasks.names)}
-    for task in tasks:
-        own = labels[:, position[task.name]]
-        observed = own[~np.isnan(own)]
-        if not len(observed):
+    low, high, unlearned = np.full(len(tasks), np.inf), np.full(len(tasks), -np.inf), np.zeros(len(tasks), bool)
+    for labels in blocks:
+        low, high = np.fmin(low, np.fmin.reduce(labels)), np.fmax(high, np.fmax.reduce(labels))
+        for index, task in enumerate(tasks):
+            if task.parent is not None:
+                unlearned[index] |= np.isnan(labels[labels[:, position[task.parent]] == 0, index]).any()
+    for task, least, most, is_unlearned in zip(tasks, low, high, unlearned):
+        if least > most:
             warn(f"Task `{task.name}` has no observed label in the training rows, so it will not be trained.")
-        elif task.kind == "binary" and observed.min() == observed.max():
-            warn(f"Task `{task.name}` has only the label {observed[0]:g} in the training rows, so there is no AUC.")
-        if not needs_all_impressions or task.parent is None or task.kind != "binary":
-            continue
-        if np.isnan(own[labels[:, position[task.parent]] == 0]).any():
+        elif task.kind == "binary" and least == most:
+            warn(f"Task `{task.name}` has only the label {least:g} in the training rows, so there is no AUC.")
+        if needs_all_impressions and task.kind == "binary" and is_unlearned:
             warn(
                 f"Task `{task.name}` is NaN, that is not observed, in rows where its parent `{task.parent}` is 0, so "
                 f"it is not learned there; if it cannot happen there, fill it with 0."

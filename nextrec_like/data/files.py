@@ -66,7 +66,7 @@ def read_files(files: list[Path], wanted: list[str] | None, text: frozenset[str]
     check_unique(tables[0].column_names)
     for file, table in zip(files[1:], tables[1:]):
         check_unique(table.column_names)
-        _check_alike(files[0], tables[0], file, table)
+        check_alike(files[0], tables[0].schema, file, table.schema)
     names = tables[0].column_names
     # A CSV column of nothing but words such as `NA` is taken for missing. It is read again as text, which it is unless
     # another file has values of another type.
@@ -94,7 +94,12 @@ def _read_file(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa
     try:
         return read(file, wanted, text)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"File `{file}` could not be read: {error}. Check that it is complete.") from error
+        raise files_error(file, error) from error
+
+
+def files_error(file: Path, error: Exception) -> InputError:
+    """The error for a file that a library could not read."""
+    return InputError(f"File `{file}` could not be read: {error}. Check that it is complete.")
 
 
 def _read_parquet(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
@@ -143,20 +148,20 @@ def _without_zeros(array: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.replace_substring_regex(array, r"\.0$", "")
 
 
-def _check_alike(first_file: Path, first: pa.Table, file: Path, table: pa.Table) -> None:
-    """Raises unless both tables have the same names, types that go together, and the same mark of a processor."""
-    for name in first.column_names:
-        if name not in table.column_names:
+def check_alike(first_file: Path, first: pa.Schema, file: Path, schema: pa.Schema) -> None:
+    """Raises unless both files have the same columns, types that go together, and the same mark of a processor."""
+    for name in first.names:
+        if name not in schema.names:
             raise InputError(
                 f"File `{file}` has no column `{name}`, which `{first_file}` has; files need equal columns."
             )
-    for name in table.column_names:
-        if name not in first.column_names:
+    for name in schema.names:
+        if name not in first.names:
             raise InputError(
                 f"File `{file}` has a column `{name}`, which `{first_file}` lacks; files need equal columns."
             )
-        _check_types(name, first_file, first.field(name), file, table.field(name))
-    marks = [(each.schema.metadata or {}).get(ENCODED) for each in (first, table)]
+        _check_types(name, first_file, first.field(name), file, schema.field(name))
+    marks = [(each.metadata or {}).get(ENCODED) for each in (first, schema)]
     if marks[0] != marks[1]:
         raise InputError(
             f"Files `{first_file}` and `{file}` were not encoded by the same processor; encode both alike."

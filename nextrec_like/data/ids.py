@@ -12,16 +12,13 @@ import pyarrow.compute as pc
 
 from nextrec_like.data.arrow import decoded, is_list
 from nextrec_like.data.columns import IdColumn
-from nextrec_like.errors import InputError, warn
+from nextrec_like.errors import InputError
 from nextrec_like.features import SparseFeature
 
 Values = TypeVar("Values", pa.Array, pa.ChunkedArray)
 
 PADDING, MISSING, FIRST = 0, 1, 2
 """Ids of padding, of an unknown or missing value, and of the first known value."""
-
-SUSPICIOUS = 100
-"""So many values of a column, all unknown, are hardly new ones by chance."""
 
 EXACT = 2**53
 """Integers from here on are not exact in a 64-bit float."""
@@ -34,8 +31,8 @@ class IdMap(Protocol):
     def size(self) -> int:
         """Number of ids, padding and missing included."""
 
-    def encode(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Ids of the values, int64, without nulls; `name` is the column, for errors."""
+    def encode(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Ids of the values, int64, without nulls."""
 
 
 @dataclass(frozen=True)
@@ -49,31 +46,26 @@ class Vocabulary:
     values: pa.Array
 
     @classmethod
-    def fit(cls, values: pa.ChunkedArray, min_count: int) -> "Vocabulary":
-        if pa.types.is_null(values.type):
-            return cls(pa.nulls(0))
-        encoded = values.drop_null().combine_chunks().dictionary_encode()  # faster than `value_counts`
-        counts = np.bincount(encoded.indices, minlength=len(encoded.dictionary))
-        table = pa.table({"value": encoded.dictionary, "count": counts})
-        if min_count > 1:
-            table = table.filter(pc.greater_equal(table["count"], min_count))
-        table = table.sort_by([("count", "descending"), ("value", "ascending")])
-        return cls(table["value"].combine_chunks())
+    def fit(cls, counts: pa.Table, min_count: int) -> "Vocabulary":
+        """The values with enough rows, the most frequent first.
+
+        Args:
+            counts: Columns ``value`` and ``count``, each value once.
+            min_count: Values with fewer rows are left out.
+        """
+        known = counts.filter(pc.greater_equal(counts["count"], min_count)) if min_count > 1 else counts
+        known = known.sort_by([("count", "descending"), ("value", "ascending")])
+        return cls(known["value"].combine_chunks())
 
     @property
     def size(self) -> int:
         return len(self.values) + FIRST
 
-    def encode(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    def encode(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         known = self.values
         if values.type != known.type:
             values, known = as_text(values), as_text(known)
         found = pc.index_in(values, value_set=known)
-        if found.null_count == len(values) and len(values) - values.null_count >= SUSPICIOUS:
-            warn(
-                f"No value of column `{name}` is known from the training rows (first: `{values.drop_null()[0]}`); "
-                "is the table encoded already, or of another log?"
-            )
         return pc.fill_null(pc.add(found.cast(pa.int64()), FIRST), MISSING)
 
     def content(self) -> Iterator[bytes | memoryview]:
@@ -94,7 +86,7 @@ class Hashing:
 
     size: int
 
-    def encode(self, name: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+    def encode(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_null(values.type):
             return pa.chunked_array([pa.array(np.full(len(values), MISSING, np.int64))])
         encoded = values.combine_chunks().dictionary_encode()
@@ -111,7 +103,7 @@ class IdEncoder:
     id_map: IdMap
 
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
-        return self.id_map.encode(self.column.name, id_values(self.column.name, array))
+        return self.id_map.encode(id_values(self.column.name, array))
 
     def feature(self) -> SparseFeature:
         column = self.column

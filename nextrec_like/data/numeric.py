@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +10,9 @@ import pyarrow as pa
 from nextrec_like.data.arrow import decoded
 from nextrec_like.data.columns import NumericColumn
 from nextrec_like.data.ids import FIRST, MISSING
+from nextrec_like.data.moments import Numbers
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, SparseFeature
-
-Numbers: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -26,22 +24,11 @@ class ScaledEncoder:
     shift: float
     scale: float
 
-    @classmethod
-    def fit(cls, column: NumericColumn, array: pa.ChunkedArray) -> "ScaledEncoder":
-        numbers = read_numbers(column.name, array)
-        fill = fill_number(column, numbers)
-        _, spread = CURVES[column.scaling]
-        with np.errstate(over="ignore"):
-            shift, scale = spread(curved(column, numbers, fill))
-        if not np.isfinite([shift, scale]).all():
-            raise InputError(f"Column `{column.name}` has numbers too large to scale; use log1p or quantile scaling.")
-        return cls(column, fill, shift, scale)
-
     @staticmethod
-    def check(column: NumericColumn, array: pa.ChunkedArray) -> None:
-        """Raises for the first row that `fit` would refuse."""
-        # A value that stands for the one that `fit` finds, and that every curve takes.
-        curved(column, read_numbers(column.name, array), None if column.fill_value is None else 0.0)
+    def check(column: NumericColumn, numbers: Numbers) -> None:
+        """Raises for the first number that has no place on the curve."""
+        # 0 stands for the value that replaces a missing one, which every curve takes.
+        _on_domain(column, numbers, None if column.fill_value is None else 0.0)
 
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
         name = self.column.name
@@ -71,19 +58,9 @@ class BucketEncoder:
     fill: float | None
     edges: list[float]
 
-    @classmethod
-    def fit(cls, column: NumericColumn, array: pa.ChunkedArray) -> "BucketEncoder":
-        numbers = read_numbers(column.name, array)
-        fill = fill_number(column, numbers)
-        known = finite(column.name, numbers if fill is None else filled(column.name, numbers, fill))
-        inner = np.arange(1, column.num_buckets) / column.num_buckets
-        edges = np.unique(np.quantile(known, inner, method="inverted_cdf"))
-        return cls(column, fill, edges[edges < known.max()].tolist())
-
     @staticmethod
-    def check(column: NumericColumn, array: pa.ChunkedArray) -> None:
-        """Raises for a column that `fit` would refuse; every number has a bucket."""
-        read_numbers(column.name, array)
+    def check(column: NumericColumn, numbers: Numbers) -> None:
+        """Raises for nothing: every number has a bucket."""
 
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
         numbers = read_numbers(self.column.name, array)
@@ -117,24 +94,15 @@ def read_numbers(name: str, array: pa.ChunkedArray) -> Numbers:
     return array.cast(pa.float64(), safe=False).to_numpy()
 
 
-def finite(name: str, numbers: Numbers) -> Numbers:
-    """The values that are neither missing nor infinite.
+def checked_numbers(column: NumericColumn, array: pa.ChunkedArray) -> Numbers:
+    """`read_numbers`, for learning from them.
 
     Raises:
-        InputError: If there is none.
+        InputError: If the column holds something else than numbers, or one that its scaling cannot take.
     """
-    known = numbers[np.isfinite(numbers)]
-    if not known.size:
-        raise InputError(f"Column `{name}` has no finite value in the training rows; leave the column out.")
-    return known
-
-
-def fill_number(column: NumericColumn, numbers: Numbers) -> float | None:
-    """What replaces a missing value, from the training rows if the column says so."""
-    known = finite(column.name, numbers)
-    if isinstance(column.fill_value, str):
-        return float(np.mean(known) if column.fill_value == "mean" else np.median(known))
-    return None if column.fill_value is None else float(column.fill_value)
+    numbers = read_numbers(column.name, array)
+    NUMERIC_ENCODERS[column.scaling].check(column, numbers)
+    return numbers
 
 
 def filled(name: str, numbers: Numbers, fill: float | None) -> Numbers:
@@ -156,8 +124,7 @@ def curved(column: NumericColumn, numbers: Numbers, fill: float | None) -> Numbe
     Raises:
         InputError: If one is missing or infinite and `fill` is None, or lies outside of the domain of the curve.
     """
-    curve, _ = CURVES[column.scaling]
-    return curve(column.name, filled(column.name, numbers, fill))
+    return CURVES[column.scaling](_on_domain(column, numbers, fill))
 
 
 def check_rows(name: str, numbers: Numbers, bad: npt.NDArray[np.bool_], rule: str) -> None:
@@ -171,40 +138,27 @@ def check_rows(name: str, numbers: Numbers, bad: npt.NDArray[np.bool_], rule: st
         raise InputError(f"Column `{name}`, row {row}: value {numbers[row]!s} {rule}.")
 
 
-def _same(name: str, numbers: Numbers) -> Numbers:
+def _on_domain(column: NumericColumn, numbers: Numbers, fill: float | None) -> Numbers:
+    numbers = filled(column.name, numbers, fill)
+    if column.scaling in LOWER_BOUNDS:
+        bound = LOWER_BOUNDS[column.scaling]
+        rule = f"is not above {bound:g}, as {column.scaling} needs; use another scaling"
+        check_rows(column.name, numbers, numbers <= bound, rule)
     return numbers
 
 
-def _log1p(name: str, numbers: Numbers) -> Numbers:
-    check_rows(name, numbers, numbers <= -1, "is not above -1, as log1p needs; use another scaling")
-    return np.log1p(numbers)
+def _same(numbers: Numbers) -> Numbers:
+    return numbers
 
 
-def _no_spread(numbers: Numbers) -> tuple[float, float]:
-    return 0.0, 1.0
-
-
-def _standard_spread(numbers: Numbers) -> tuple[float, float]:
-    # The deviation of a constant column is rounding noise, by which one must not divide.
-    if numbers.min() == numbers.max():
-        return float(numbers[0]), 1.0
-    return float(numbers.mean()), float(numbers.std())
-
-
-def _range_spread(numbers: Numbers) -> tuple[float, float]:
-    low, high = float(numbers.min()), float(numbers.max())
-    return low, (high - low) or 1.0
-
-
-Curve: TypeAlias = Callable[[str, Numbers], Numbers]
-Spread: TypeAlias = Callable[[Numbers], tuple[float, float]]
-
-CURVES: dict[str, tuple[Curve, Spread]] = {
-    "none": (_same, _no_spread),
-    "standard": (_same, _standard_spread),
-    "min_max": (_same, _range_spread),
-    "log1p": (_log1p, _standard_spread),
+CURVES: dict[str, Callable[[Numbers], Numbers]] = {
+    **dict.fromkeys(("none", "standard", "min_max"), _same),
+    "log1p": np.log1p,
 }
+"""From filled values to those that are shifted and scaled."""
+
+LOWER_BOUNDS = {"log1p": -1.0}
+"""Numbers must lie above, for the curves that not every number is on."""
 
 NUMERIC_ENCODERS: dict[str, type[ScaledEncoder] | type[BucketEncoder]] = {
     **dict.fromkeys(CURVES, ScaledEncoder),

@@ -1,6 +1,6 @@
 """Encoded columns as a few contiguous tensors, and batches of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nextrec_like.batch import Batch, batch_bounds
 from nextrec_like.data.arrow import column
+from nextrec_like.data.blocks import BLOCK_ROWS
 from nextrec_like.data.checks import (
     check_children,
     check_source,
@@ -18,6 +19,7 @@ from nextrec_like.data.checks import (
     label_values,
     list_parts,
 )
+from nextrec_like.data.prefetch import on_device
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, IdSlice, SequenceFeature
 from nextrec_like.tasks import TaskSet
@@ -25,7 +27,7 @@ from nextrec_like.tasks import TaskSet
 
 @dataclass(frozen=True)
 class PackedData:
-    """A whole data set in memory.
+    """Rows in memory: a whole data set, or a block of one.
 
     Attributes:
         rows: All rows as one batch.
@@ -45,9 +47,25 @@ class PackedData:
         tensors = (self.rows.ids, self.rows.dense, self.rows.labels)
         return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
-    def on(self, device: torch.device) -> "PackedData":
-        """On a GPU if half of its free memory holds the data; otherwise `batches` copies it batch by batch."""
-        if device.type != "cuda" or self.nbytes() > torch.cuda.mem_get_info(device)[0] // 2:
+    def on(self, device: torch.device, device_data: bool | str = "auto") -> "PackedData":
+        """The rows on a GPU; otherwise `batches` copies them there batch by batch.
+
+        Args:
+            device: Where the model is; rows for a CPU stay where they are.
+            device_data: ``auto`` (if half of its free memory holds the rows), True (always) or False (never).
+
+        Raises:
+            InputError: If the rows have to be on the device and are larger than its free memory.
+        """
+        if device.type != "cuda" or device_data is False:
+            return self
+        size, free = self.nbytes(), torch.cuda.mem_get_info(device)[0]
+        if device_data is True and size > free:
+            raise InputError(
+                f"The rows need {size / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; "
+                f"leave `device_data` at `auto`, or set it to False."
+            )
+        if device_data == "auto" and size > free // 2:
             return self
         return replace(self, rows=self.rows.to(device))
 
@@ -61,34 +79,75 @@ class PackedData:
         if not 0 < count < len(self):
             raise InputError(f"`valid_split` of {share:g} leaves no row for a part of the {len(self)} rows.")
         drawn = np.random.default_rng(seed).permutation(len(self)) < count
-        return self._take(np.flatnonzero(~drawn)), self._take(np.flatnonzero(drawn))
+        return self.take(np.flatnonzero(~drawn)), self.take(np.flatnonzero(drawn))
 
-    def _take(self, index: np.ndarray) -> "PackedData":
-        labels, group = (None if values is None else values[index] for values in (self.labels, self.group))
-        return PackedData(self.rows.rows(torch.from_numpy(index)), labels, group)
+    def take(self, index: np.ndarray) -> "PackedData":
+        """The rows with the given numbers, shape ``(M,)``."""
+        return from_arrays([None if values is None else values.take(index, axis=0) for values in self.arrays()])
+
+    def slice(self, start: int, stop: int) -> "PackedData":
+        """Rows ``start:stop``, without a copy."""
+        labels, group = (None if values is None else values[start:stop] for values in (self.labels, self.group))
+        return PackedData(self.rows.slice(start, stop), labels, group)
+
+    def arrays(self) -> list[np.ndarray | None]:
+        """Ids, numbers, labels of the batch, labels in full precision, groups; without a copy."""
+        tensors = (self.rows.ids, self.rows.dense, self.rows.labels)
+        return [*(None if tensor is None else tensor.numpy() for tensor in tensors), self.labels, self.group]
+
+    def blocks(self) -> Iterator["PackedData"]:
+        """All rows in order, in blocks of `BLOCK_ROWS`."""
+        for start, stop in batch_bounds(len(self), BLOCK_ROWS):
+            yield self.slice(start, stop)
+
+    def label_blocks(self) -> Iterator[np.ndarray]:
+        """The labels in order, at most `BLOCK_ROWS` at a time, float64, shape ``(n, T)``."""
+        assert self.labels is not None
+        for start, stop in batch_bounds(len(self), BLOCK_ROWS):
+            yield self.labels[start:stop]
 
     def batches(
-        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
     ) -> Iterator[Batch]:
         """Batches on the device, in row order or, with a generator, shuffled.
 
         A single row that would remain at the end joins the batch before it, because batch normalisation
         cannot train on one row.
+
+        Args:
+            batch_size: Rows of a batch.
+            device: Where the model is.
+            generator: Gives the order; one draw per call.
+            start: Batches to leave out at the beginning.
         """
+        batches = self._batches(batch_size, generator, start)
+        return batches if self.rows.ids.device.type == device.type else on_device(batches, device)
+
+    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Iterator[Batch]:
         order = None if generator is None else torch.randperm(len(self), generator=generator)
         order = None if order is None else order.to(self.rows.ids.device)
-        for start, stop in batch_bounds(len(self), batch_size):
-            rows = self.rows.slice(start, stop) if order is None else self.rows.rows(order[start:stop])
-            yield self._moved(rows, device)
+        for first, stop in batch_bounds(len(self), batch_size)[start:]:
+            yield self.rows.slice(first, stop) if order is None else self.rows.rows(order[first:stop])
 
     def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
         """A batch of rows drawn independently of each other."""
         index = torch.randint(len(self), (min(num_rows, len(self)),), generator=generator)
-        return self._moved(self.rows.rows(index.to(self.rows.ids.device)), device)
+        return self.rows.rows(index.to(self.rows.ids.device)).to(device)
 
-    @staticmethod
-    def _moved(rows: Batch, device: torch.device) -> Batch:
-        return rows.to(device) if rows.ids.device.type == device.type else rows.pinned().to(device)
+
+def join(parts: Sequence[PackedData]) -> PackedData:
+    """The rows of all parts as one."""
+    columns = zip(*(part.arrays() for part in parts))
+    return from_arrays([None if column[0] is None else np.concatenate(column) for column in columns])
+
+
+def from_arrays(arrays: Sequence[np.ndarray | None]) -> PackedData:
+    """What `PackedData.arrays` gives, as rows."""
+    # Rows are moved by numpy: torch would start a team of threads for each thread that calls it.
+    ids, dense, rounded = (None if values is None else torch.from_numpy(values) for values in arrays[:3])
+    assert ids is not None
+    assert dense is not None
+    return PackedData(Batch(ids, dense, rounded), *arrays[3:])
 
 
 def pack(
@@ -105,21 +164,20 @@ def pack(
     Raises:
         InputError: Names the feature or task, the row, the value and the fix.
     """
-    labels = None if tasks is None else _read_labels(table, features, tasks)
+    labels = None if tasks is None else read_labels(table, features, tasks)
     tensor = None if labels is None else torch.from_numpy(labels.astype(np.float32))
     return PackedData(Batch(_pack_ids(table, features), _pack_dense(table, features), tensor), labels, group)
 
 
 def _pack_ids(table: pa.Table, features: FeatureSet) -> Tensor:
-    ids = torch.zeros(table.num_rows, features.num_id_columns, dtype=torch.int64)
-    target = ids.numpy()
+    target = np.zeros((table.num_rows, features.num_id_columns), dtype=np.int64)
     for part in features.id_slices:
         if isinstance(part.feature, SequenceFeature):
             _pack_sequence(target, table, part)
         else:
             values = column(table, part.feature.name, "feature")
             target[:, part.start] = id_values(values, part.feature)
-    return ids
+    return torch.from_numpy(target)
 
 
 def _pack_sequence(target: np.ndarray, table: pa.Table, part: IdSlice) -> None:
@@ -135,19 +193,19 @@ def _pack_sequence(target: np.ndarray, table: pa.Table, part: IdSlice) -> None:
 
 
 def _pack_dense(table: pa.Table, features: FeatureSet) -> Tensor:
-    dense = torch.empty(table.num_rows, features.dense_dim, dtype=torch.float32)
-    target, start = dense.numpy(), 0
+    target, start = np.empty((table.num_rows, features.dense_dim), dtype=np.float32), 0
     for feature in features.dense:
         target[:, start : start + feature.dim] = _dense_block(table, feature)
         start += feature.dim
-    return dense
+    return torch.from_numpy(target)
 
 
 def _dense_block(table: pa.Table, feature: DenseFeature) -> np.ndarray:
     return dense_values(column(table, feature.name, "feature"), feature).reshape(table.num_rows, feature.dim)
 
 
-def _read_labels(table: pa.Table, features: FeatureSet, tasks: TaskSet) -> np.ndarray:
+def read_labels(table: pa.Table, features: FeatureSet, tasks: TaskSet) -> np.ndarray:
+    """The checked labels of a table, NaN where not observed, float64, shape ``(N, T)``."""
     labels = np.empty((table.num_rows, len(tasks)))
     for index, task in enumerate(tasks):
         labels[:, index] = label_values(column(table, task.column, f"label of task `{task.name}`"), task)

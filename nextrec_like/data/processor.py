@@ -1,9 +1,11 @@
 """From raw columns to numbers and ids, fitted on training rows, saved beside the model."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from hashlib import blake2b
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,23 +13,25 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from nextrec_like.data.arrow import ENCODED, check_columns
+from nextrec_like.data.blocks import Block, ParquetBlocks, parquet_files
 from nextrec_like.data.columns import (
     COLUMNS,
     Column,
     IdColumn,
     NumericColumn,
-    SequenceColumn,
     checked_columns,
-    followers,
     owners,
     text_columns,
 )
 from nextrec_like.data.files import read_description
-from nextrec_like.data.ids import Hashing, IdEncoder, IdMap, Vocabulary, as_text, id_values
+from nextrec_like.data.fitting import NumericFit, VocabularyFit, check_column, column_fits
+from nextrec_like.data.ids import Hashing, IdEncoder, IdMap, Vocabulary
 from nextrec_like.data.numeric import NUMERIC_ENCODERS, BucketEncoder, ScaledEncoder
-from nextrec_like.data.sequences import SequenceEncoder, newest
+from nextrec_like.data.parallel import for_each
+from nextrec_like.data.sequences import SequenceEncoder
 from nextrec_like.data.tables import TableLike, read_table
-from nextrec_like.errors import InputError, unknown
+from nextrec_like.data.unknown import warn_if_unknown
+from nextrec_like.errors import InputError, unknown, within
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 
 FORMAT = 2
@@ -84,32 +88,34 @@ class DataProcessor:
         Raises:
             InputError: For a missing column, or a value that a column cannot hold.
         """
-        table = self._read_columns(data)
-        if is_encoded(table):
-            return
-        for column in self.columns:
-            array = table[column.name]
-            if isinstance(column, NumericColumn):
-                NUMERIC_ENCODERS[column.scaling].check(column, array)
-            else:
-                _raw_ids(column, array)
+        for block in self._blocks(data):
+            if is_encoded(block.table):
+                return
+            with within(block.place):
+                for_each(partial(check_column, block.table), self.columns, block.table.num_rows)
 
     def fit(self, data: TableLike) -> "DataProcessor":
         """Learns scales and vocabularies. Give training rows only: others would leak into the model.
 
+        Parquet files are read in one pass, and only a block of them is in memory at a time. The result is the same
+        as from a table in memory. See `QuantileSketch` and `ValueCounts` for what that costs in exactness.
+
+        Args:
+            data: What `read_table` takes.
+
+        Returns:
+            The processor itself.
+
         Raises:
             InputError: For a missing column, a value that a column cannot hold, or data that is encoded already.
         """
-        table = self._read_columns(data)
-        if is_encoded(table):
-            raise InputError("The table is encoded already; fit the processor on the raw training rows.")
-        numeric = {
-            column.name: NUMERIC_ENCODERS[column.scaling].fit(column, table[column.name])
-            for column in self.columns
-            if isinstance(column, NumericColumn)
-        }
-        id_maps = {column.name: self._fit_ids(column, table) for column in owners(self.columns)}
-        self._set(numeric, id_maps)
+        numeric, ids = column_fits(self.columns)
+        num_rows = self._learn(data, [*numeric.values(), *ids.values()])
+        vocabularies = for_each(VocabularyFit.finish, list(ids.values()), num_rows)
+        for fit in ids.values():
+            fit.warn_of_error()
+        hashed = {column.name: Hashing(column.hash_size) for column in owners(self.columns) if column.hash_size}
+        self._set({name: fit.finish() for name, fit in numeric.items()}, {**dict(zip(ids, vocabularies)), **hashed})
         return self
 
     def transform(self, data: TableLike) -> pa.Table:
@@ -129,9 +135,11 @@ class DataProcessor:
         if mark is not None:
             raise InputError("The table was encoded by another processor; give the raw table, or that processor.")
         check_columns(table.column_names, [column.name for column in self.columns])
-        for column, encoder in zip(self.columns, self._encoders()):
-            index = table.schema.get_field_index(column.name)
-            table = table.set_column(index, column.name, encoder.encode(table.column(index)))
+        raw = [(encoder, table[column.name]) for column, encoder in zip(self.columns, self._encoders())]
+        encoded = for_each(lambda each: each[0].encode(each[1]), raw, table.num_rows)
+        for column, ids in zip(self.columns, encoded):
+            warn_if_unknown(column, table[column.name], ids)
+            table = table.set_column(table.schema.get_field_index(column.name), column.name, ids)
         return table.replace_schema_metadata({**(table.schema.metadata or {}), ENCODED: fingerprint})
 
     def fit_transform(self, data: TableLike) -> pa.Table:
@@ -211,16 +219,25 @@ class DataProcessor:
             raise ValueError("its files do not belong together")
         return processor
 
-    def _read_columns(self, data: TableLike) -> pa.Table:
-        return read_table(data, [column.name for column in self.columns], text=text_columns(self.columns))
+    def _blocks(self, data: TableLike) -> Iterator[Block]:
+        """The raw rows: parquet files in blocks, anything else as one block."""
+        names = [column.name for column in self.columns]
+        files = parquet_files(data)
+        if files is None:
+            yield Block(read_table(data, names, text=text_columns(self.columns)), place="")
+        else:
+            yield from ParquetBlocks(files, names).blocks()
 
-    def _fit_ids(self, column: IdColumn | SequenceColumn, table: pa.Table) -> IdMap:
-        if column.hash_size is not None:
-            return Hashing(column.hash_size)
-        values = _raw_ids(column, table[column.name])
-        for other in followers(self.columns, column.name):
-            values = _union(values, _raw_ids(other, table[other.name]))
-        return Vocabulary.fit(values, column.min_count)
+    def _learn(self, data: TableLike, fits: Sequence[NumericFit | VocabularyFit]) -> int:
+        """Gives all rows to all fits, and returns their number."""
+        num_rows = 0
+        for block in self._blocks(data):
+            if is_encoded(block.table):
+                raise InputError("The table is encoded already; fit the processor on the raw training rows.")
+            with within(block.place):
+                for_each(methodcaller("add", block.table), fits, block.table.num_rows)
+            num_rows += block.table.num_rows
+        return num_rows
 
     def _set(self, numeric: dict[str, ScaledEncoder | BucketEncoder], id_maps: dict[str, IdMap]) -> None:
         self._numeric, self._id_maps = numeric, id_maps
@@ -267,20 +284,6 @@ def is_encoded(table: object) -> bool:
 
 def _mark(table: pa.Table) -> bytes | None:
     return (table.schema.metadata or {}).get(ENCODED)
-
-
-def _raw_ids(column: IdColumn | SequenceColumn, array: pa.ChunkedArray) -> pa.ChunkedArray:
-    return id_values(column.name, array) if isinstance(column, IdColumn) else newest(column, array).values
-
-
-def _union(values: pa.ChunkedArray, others: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_null(others.type):
-        return values
-    if pa.types.is_null(values.type):
-        return others
-    if values.type != others.type:
-        values, others = as_text(values), as_text(others)
-    return pa.chunked_array([*values.chunks, *others.chunks])
 
 
 def _vocabulary_file(position: int) -> str:

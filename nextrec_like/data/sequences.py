@@ -38,7 +38,7 @@ class SequenceEncoder:
 
     def encode(self, array: pa.ChunkedArray) -> pa.ChunkedArray:
         kept = newest(self.column, array)
-        ids = self.id_map.encode(self.column.name, kept.values).combine_chunks()
+        ids = self.id_map.encode(kept.values).combine_chunks()
         offsets = pa.array(np.concatenate([[0], np.cumsum(kept.lengths)]), pa.int32())
         return pa.chunked_array([pa.ListArray.from_arrays(offsets, ids)])
 
@@ -54,6 +54,15 @@ class SequenceEncoder:
             pooling=column.pooling,
             query=column.query,
         )
+
+
+def raw_ids(column: IdColumn | SequenceColumn, array: pa.ChunkedArray) -> pa.ChunkedArray:
+    """All values of a column that have an id, as `id_values` gives them.
+
+    Raises:
+        InputError: For a value that is no id, or a column of another kind.
+    """
+    return id_values(column.name, array) if isinstance(column, IdColumn) else newest(column, array).values
 
 
 def newest(column: SequenceColumn, array: pa.ChunkedArray) -> Elements:

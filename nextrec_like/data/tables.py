@@ -47,7 +47,7 @@ def read_table(data: TableLike, columns: Iterable[str] | None = None, *, text: I
         table = table.select(wanted)
     if table.num_rows == 0:
         raise InputError("The table has no rows; give at least one row, and check filters applied before.")
-    return _without_pandas_index(table)
+    return without_pandas_index(table)
 
 
 def _to_table(data: object, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
@@ -69,8 +69,8 @@ def _to_table(data: object, wanted: list[str] | None, text: frozenset[str]) -> p
     )
 
 
-def _without_pandas_index(table: pa.Table) -> pa.Table:
-    # Left in place, the note would make `to_pandas` restore an index and types that no longer hold.
+def without_pandas_index(table: pa.Table) -> pa.Table:
+    """The table without the note of pandas: left in place, `to_pandas` would restore an index and types of old."""
     metadata = dict(table.schema.metadata or {})
     return table if metadata.pop(b"pandas", None) is None else table.replace_schema_metadata(metadata or None)
 

@@ -1,6 +1,6 @@
 """Small modules that models are made of."""
 
-from nextrec_like.layers.embedding import EmbeddingTable, FeatureEmbedding
+from nextrec_like.layers.embedding import EmbeddingTable, FeatureEmbedding, Lookup, select_rows
 from nextrec_like.layers.experts import Experts, Gate
 from nextrec_like.layers.mlp import MLP, MLPParams, Tower
 from nextrec_like.layers.per_task import PerTask
@@ -11,7 +11,9 @@ __all__ = [
     "Experts",
     "FeatureEmbedding",
     "Gate",
+    "Lookup",
     "MLPParams",
     "PerTask",
     "Tower",
+    "select_rows",
 ]

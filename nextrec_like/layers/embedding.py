@@ -1,6 +1,8 @@
 """From a packed row to one vector: embeddings of ids, pooled sequences, numbers."""
 
+from collections.abc import Callable
 from itertools import groupby
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +12,30 @@ from nextrec_like.batch import Batch
 from nextrec_like.features import FeatureSet, IdSlice, SequenceFeature
 from nextrec_like.layers.pooling import POOLINGS
 
+Lookup: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Embeddings of rows of a table, ``(V, H), (B, C) -> (B, C, H)``."""
+
+
+def select_rows(weight: Tensor, rows: Tensor) -> Tensor:
+    """The rows with these numbers, ``(V, H), (B, C) -> (B, C, H)``."""
+    if weight.device.type != "cpu":
+        return F.embedding(rows, weight)  # its backward pass is deterministic on a GPU
+    return weight.index_select(0, rows.flatten()).unflatten(0, rows.shape)  # and the backward of this is faster
+
 
 class EmbeddingTable(nn.Module):
     """The rows of all features of one width in one tensor, so that they are read by one gather.
 
     Args:
         slices: Where the ids of these features lie in a packed row; they are neighbours.
+
+    Attributes:
+        lookup: How rows are read; a training replaces it, to have their gradient without the rest of the table.
     """
 
     def __init__(self, slices: list[IdSlice]) -> None:
         super().__init__()
+        self.lookup: Lookup = select_rows
         self.dim = slices[0].feature.width
         self.start, self.stop = slices[0].start, slices[-1].stop
         vocab_sizes = {part.feature.table: part.feature.vocab_size for part in slices}
@@ -38,7 +54,7 @@ class EmbeddingTable(nn.Module):
             self.weight[self._padding] = 0
 
     def forward(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids[:, self.start : self.stop] + self.offsets, self.weight)  # (B, C, H)
+        return self.lookup(self.weight, ids[:, self.start : self.stop] + self.offsets)  # (B, C, H)
 
 
 class FeatureEmbedding(nn.Module):

@@ -1,8 +1,9 @@
 """Experts and the gates that mix them."""
 
-from functools import partial
+from functools import partial, reduce
 
-from torch import Tensor, einsum, nn
+import torch
+from torch import Tensor, nn
 
 from nextrec_like.layers.mlp import MLPParams, ParallelLinear, ParallelNorm, hidden_layers
 
@@ -22,12 +23,21 @@ class Experts(nn.Sequential):
 
 
 class Gate(nn.Module):
-    """A softmax mixture of experts, ``(B, D), (B, E, H) -> (B, H)``."""
+    """A softmax mixture of experts, ``(B, D), (B, E, H) -> (B, H)``; several groups of experts share the softmax."""
 
     def __init__(self, in_dim: int, num_experts: int) -> None:
         super().__init__()
         self.score = nn.Linear(in_dim, num_experts)
 
-    def forward(self, x: Tensor, experts: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *experts: Tensor) -> Tensor:
         share = self.score(x).softmax(dim=-1)  # (B, E)
-        return einsum("be,beh->bh", share, experts)  # (B, H)
+        shares = share.split([group.shape[1] for group in experts], dim=1)
+        return reduce(torch.add, map(mixture, shares, experts))  # (B, H)
+
+
+def mixture(share: Tensor, experts: Tensor) -> Tensor:
+    """The sum over experts, ``(B, E), (B, E, H) -> (B, H)``.
+
+    On a CPU with small experts this is faster than B products of a row with a matrix, forward and backward.
+    """
+    return (share.unsqueeze(-1) * experts).sum(dim=1)

@@ -144,11 +144,22 @@ class ParallelLinear(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == 2:
-            out = F.linear(x, self.weight.flatten(0, 1), self.bias.flatten())  # (B, E * out)
-            return out.unflatten(-1, self.bias.shape)  # (B, E, out)
-        out = torch.baddbmm(self.bias.unsqueeze(1), x.transpose(0, 1), self.weight.transpose(1, 2))  # (E, B, out)
-        return out.transpose(0, 1)  # (B, E, out)
+        return parallel_linear(x, self.weight, self.bias)  # (B, E, out)
+
+
+def parallel_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """E linear maps as one matrix product, ``(B, E, out_dim)``.
+
+    Args:
+        x: One input for all, shape ``(B, in_dim)``, or one for each, shape ``(B, E, in_dim)``.
+        weight: Shape ``(E, out_dim, in_dim)``.
+        bias: Shape ``(E, out_dim)``.
+    """
+    if x.dim() == 2:
+        out = F.linear(x, weight.flatten(0, 1), bias.flatten())  # (B, E * out)
+        return out.unflatten(-1, bias.shape)  # (B, E, out)
+    out = torch.baddbmm(bias.unsqueeze(1), x.transpose(0, 1), weight.transpose(1, 2))  # (E, B, out)
+    return out.transpose(0, 1)  # (B, E, out)
 
 
 class ParallelNorm(nn.Module):

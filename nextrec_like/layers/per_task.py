@@ -17,6 +17,11 @@ class PerTask(nn.Module):
     def __getitem__(self, name: str) -> nn.Module:
         return self._modules[self._index[name]]  # type: ignore[return-value]
 
+    @property
+    def names(self) -> list[str]:
+        """The tasks, in order."""
+        return list(self._index)
+
     def task_of(self, position: str) -> str:
         """The task whose module has this name among `named_modules`."""
         return next(name for name, index in self._index.items() if index == position)

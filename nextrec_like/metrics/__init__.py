@@ -1,6 +1,7 @@
 """Exact metrics of one task: functions of label and prediction, and a registry to name them."""
 
 from nextrec_like.metrics._checks import UndefinedMetricError
+from nextrec_like.metrics.accumulate import MetricsAccumulator
 from nextrec_like.metrics.auc import auc, expected_auc
 from nextrec_like.metrics.bootstrap import gauc_difference_interval
 from nextrec_like.metrics.calibration import ece, pcoc
@@ -17,6 +18,7 @@ __all__ = [
     "METRICS",
     "Interval",
     "Metric",
+    "MetricsAccumulator",
     "TaskMetrics",
     "UndefinedMetricError",
     "auc",

@@ -67,35 +67,37 @@ def check_not_empty(column: npt.NDArray[Any]) -> None:
         raise InputError("A metric needs at least one row; the columns are empty.")
 
 
-def check_binary(label: FloatArray) -> None:
-    _check_observed(label)
-    _check_rows("label", label, (label == 0) | (label == 1), "the label of a binary task must be 0 or 1")
+def check_binary(label: FloatArray, first_row: int = 0) -> None:
+    """Raises unless every label is 0 or 1; `first_row`, here and below, is the number of the first row in errors."""
+    _check_observed(label, first_row)
+    _check_rows("label", label, (label == 0) | (label == 1), "the label of a binary task must be 0 or 1", first_row)
 
 
-def check_value(label: FloatArray) -> None:
-    _check_observed(label)
-    _check_rows("label", label, np.isfinite(label), "a label must be finite; correct the row or remove its label")
+def check_value(label: FloatArray, first_row: int = 0) -> None:
+    _check_observed(label, first_row)
+    rule = "a label must be finite; correct the row or remove its label"
+    _check_rows("label", label, np.isfinite(label), rule, first_row)
 
 
-def check_finite(name: str, column: FloatArray) -> None:
+def check_finite(name: str, column: FloatArray, first_row: int = 0) -> None:
     rule = "predictions must be finite: the model has diverged or its input holds such a value"
-    _check_rows(name, column, np.isfinite(column), rule)
+    _check_rows(name, column, np.isfinite(column), rule, first_row)
 
 
-def check_probability(column: FloatArray) -> None:
-    check_finite("probability", column)
+def check_probability(column: FloatArray, first_row: int = 0) -> None:
+    check_finite("probability", column, first_row)
     rule = "a probability must be in [0, 1]; apply the sigmoid to logits first"
-    _check_rows("probability", column, (column >= 0) & (column <= 1), rule)
+    _check_rows("probability", column, (column >= 0) & (column <= 1), rule, first_row)
 
 
-def _check_observed(label: FloatArray) -> None:
-    _check_rows("label", label, ~np.isnan(label), "NaN means not observed; drop such rows first")
+def _check_observed(label: FloatArray, first_row: int) -> None:
+    _check_rows("label", label, ~np.isnan(label), "NaN means not observed; drop such rows first", first_row)
 
 
-def _check_rows(name: str, column: FloatArray, valid: BoolArray, rule: str) -> None:
+def _check_rows(name: str, column: FloatArray, valid: BoolArray, rule: str, first_row: int) -> None:
     if not valid.all():
         row = int(np.argmin(valid))
-        raise InputError(f"`{name}` in row {row} is {column[row]:g}; {rule}.")
+        raise InputError(f"`{name}` in row {first_row + row} is {column[row]:g}; {rule}.")
 
 
 def _as_column(name: str, values: npt.ArrayLike) -> FloatArray:

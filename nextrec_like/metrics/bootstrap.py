@@ -5,7 +5,8 @@ import numpy.typing as npt
 
 from nextrec_like.errors import InputError
 from nextrec_like.metrics._checks import FloatArray, UndefinedMetricError, binary_and_score, check_lengths
-from nextrec_like.metrics.gauc import aucs_of_groups, group_codes
+from nextrec_like.metrics.gauc import aucs_of_groups
+from nextrec_like.metrics.groups import group_codes
 from nextrec_like.metrics.interval import Interval, normal_p_value
 
 

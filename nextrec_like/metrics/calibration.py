@@ -4,10 +4,12 @@ import numpy as np
 import numpy.typing as npt
 
 from nextrec_like.errors import InputError
-from nextrec_like.metrics._checks import UndefinedMetricError, binary_and_probability
+from nextrec_like.metrics._checks import BoolArray, FloatArray, UndefinedMetricError, binary_and_probability
+
+NUM_BINS = 15
 
 
-def ece(label: npt.ArrayLike, probability: npt.ArrayLike, num_bins: int = 15) -> float:
+def ece(label: npt.ArrayLike, probability: npt.ArrayLike, num_bins: int = NUM_BINS) -> float:
     """Expected calibration error: the mean gap between prediction and label over bins of equal width.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3, with the probability of a 1 in
@@ -27,10 +29,14 @@ def ece(label: npt.ArrayLike, probability: npt.ArrayLike, num_bins: int = 15) ->
     if num_bins < 1:
         raise InputError(f"`num_bins` must be at least 1, not {num_bins}.")
     positive, p = binary_and_probability(label, probability)
+    return float(np.abs(calibration_gaps(positive, p, num_bins)).sum() / len(p))
+
+
+def calibration_gaps(positive: BoolArray, p: FloatArray, num_bins: int) -> FloatArray:
+    """Rows of each bin times (accuracy - confidence), up to the last bin that has rows, shape ``(<= num_bins,)``."""
     inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1]
     bins = np.searchsorted(inner_edges, p, side="left")
-    gaps = np.bincount(bins, weights=positive - p)  # rows of the bin x (accuracy - confidence)
-    return float(np.abs(gaps).sum() / len(p))
+    return np.asarray(np.bincount(bins, weights=positive - p), dtype=np.float64)
 
 
 def pcoc(label: npt.ArrayLike, probability: npt.ArrayLike) -> float:

@@ -2,25 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import numpy.typing as npt
 
 from nextrec_like.errors import InputError, check_keys, unknown
-from nextrec_like.metrics._checks import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    UndefinedMetricError,
-    as_columns,
-    check_binary,
-    check_finite,
-    check_lengths,
-    check_value,
-)
-from nextrec_like.metrics.gauc import gauc_groups, group_codes
+from nextrec_like.metrics._checks import IntArray, UndefinedMetricError
+from nextrec_like.metrics.gauc import gauc_groups
+from nextrec_like.metrics.groups import group_codes
 from nextrec_like.metrics.registry import METRICS, Metric
+from nextrec_like.metrics.rows import LABELS, Rows, observed_rows
 
-LABEL_CHECKS = {"binary": check_binary, "regression": check_value}
 REGRESSION_DEFAULT = ("rmse", "mae")
 
 
@@ -30,15 +20,22 @@ class TaskMetrics(dict[str, float | int | None]):
     Args:
         values: The values; None where a metric could not be computed.
         reasons: For each metric that is None, why.
+        error_bounds: For each metric that is not exact, how far it is at most from the exact value, or, for GAUC of
+            a sample of the groups, in 95 % of all samples; see `MetricsAccumulator`.
+        group_share: Share of all groups that the metrics within groups were computed on.
     """
 
     def __init__(
         self,
         values: Mapping[str, float | int | None] | Iterable[tuple[str, float | int | None]] = (),
         reasons: Mapping[str, str] | None = None,
+        error_bounds: Mapping[str, float] | None = None,
+        group_share: float = 1.0,
     ) -> None:
         super().__init__(values)
         self.reasons: dict[str, str] = dict(reasons or {})
+        self.error_bounds: dict[str, float] = dict(error_bounds or {})
+        self.group_share = group_share
 
 
 def check_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
@@ -79,47 +76,39 @@ def compute_metrics(
         InputError: For an unknown metric or kind, a missing group, or a column that breaks a rule, such as
             predictions that are not finite.
     """
-    metrics = _applicable(check_metrics(names), kind)
-    labels, predictions = as_columns({"label": label, "prediction": prediction})
-    observed = ~np.isnan(labels)
-    # Checked before rows are dropped, so that errors name the row that the caller sees.
-    LABEL_CHECKS[kind](np.where(observed, labels, 0))
-    check_finite("prediction", np.where(observed, predictions, 0))
-    groups = _groups(metrics, group, observed)
-    result = TaskMetrics()
-    for metric in metrics:
-        _add_metric(result, metric, labels[observed], predictions[observed], groups)
-    return result
+    metrics = applicable_metrics(check_metrics(names), kind)
+    return metrics_of(metrics, observed_rows(metrics, kind, label, prediction, group)[0])
 
 
-def _applicable(names: tuple[str, ...], kind: str) -> list[Metric]:
-    if kind not in LABEL_CHECKS:
-        raise unknown("kind of task", kind, LABEL_CHECKS)
+def applicable_metrics(names: tuple[str, ...], kind: str) -> list[Metric]:
+    """The named metrics for the kind of task; RMSE and MAE if there are names, but none applies.
+
+    Raises:
+        InputError: For an unknown kind.
+    """
+    if kind not in LABELS:
+        raise unknown("kind of task", kind, LABELS)
     applicable = [METRICS[name] for name in names if kind in METRICS[name].kinds]
     return applicable if applicable or not names else [METRICS[name] for name in REGRESSION_DEFAULT]
 
 
-def _groups(metrics: list[Metric], group: npt.ArrayLike | None, observed: BoolArray) -> IntArray | None:
-    needing = [metric.name for metric in metrics if metric.needs_group]
-    if not needing:
-        return None
-    if group is None:
-        raise InputError(f"Metric `{needing[0]}` needs the group of each row, usually the user; pass `group_id`.")
-    codes = group_codes(group)
-    check_lengths({"label": observed, "group": codes})
-    return codes[observed]
+def metrics_of(metrics: Sequence[Metric], rows: Rows) -> TaskMetrics:
+    """The metrics of rows that are checked and have a label."""
+    groups = None if rows.group is None else group_codes(rows.group)
+    result = TaskMetrics()
+    for metric in metrics:
+        _add_metric(result, metric, rows, groups)
+    return result
 
 
-def _add_metric(
-    result: TaskMetrics, metric: Metric, label: FloatArray, prediction: FloatArray, groups: IntArray | None
-) -> None:
-    arguments = (label, prediction, groups) if metric.needs_group else (label, prediction)
+def _add_metric(result: TaskMetrics, metric: Metric, rows: Rows, groups: IntArray | None) -> None:
+    arguments = (rows.label, rows.prediction, groups) if metric.needs_group else (rows.label, rows.prediction)
     try:
-        if len(label) == 0:
+        if len(rows) == 0:
             raise UndefinedMetricError("No row has a label.")
         result[metric.name] = metric.function(*arguments)
     except UndefinedMetricError as error:
         result[metric.name] = None
         result.reasons[metric.name] = str(error)
     if groups is not None and metric.needs_group:
-        result[f"{metric.name}_groups"] = gauc_groups(label, groups) if len(label) else 0
+        result[f"{metric.name}_groups"] = gauc_groups(rows.label, groups) if len(rows) else 0

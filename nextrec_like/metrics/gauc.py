@@ -1,11 +1,8 @@
 """AUC within groups, for recommenders that rank the items of one user against each other."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from nextrec_like.errors import InputError
 from nextrec_like.metrics._checks import (
     BoolArray,
     FloatArray,
@@ -17,6 +14,7 @@ from nextrec_like.metrics._checks import (
     check_lengths,
     check_not_empty,
 )
+from nextrec_like.metrics.groups import group_codes
 
 
 def gauc(label: npt.ArrayLike, score: npt.ArrayLike, group: npt.ArrayLike) -> float:
@@ -62,21 +60,6 @@ def gauc_groups(label: npt.ArrayLike, group: npt.ArrayLike) -> int:
     return int(np.count_nonzero(positives * negatives))
 
 
-def group_codes(group: npt.ArrayLike) -> IntArray:
-    """The groups numbered from 0 without gaps, shape ``(N,)``.
-
-    Raises:
-        InputError: If the group of a row is missing (None or NaN).
-    """
-    groups: npt.NDArray[Any] = np.asarray(group)
-    check_lengths({"group": groups})
-    if groups.dtype == object:
-        return _object_codes(groups)
-    if groups.dtype.kind in "fcmM" and (missing := groups != groups).any():
-        raise _missing_group(int(np.argmax(missing)), groups)
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64, copy=False)
-
-
 def aucs_of_groups(codes: IntArray, positive: BoolArray, scores: FloatArray) -> tuple[FloatArray, IntArray]:
     """AUC and number of rows of each group with both classes, in the order of the codes.
 
@@ -98,27 +81,6 @@ def aucs_of_groups(codes: IntArray, positive: BoolArray, scores: FloatArray) -> 
         raise UndefinedMetricError(f"GAUC needs a group with both classes: none of {len(pairs)} groups has them.")
     wins = _doubled_wins(codes, scores, positive, negatives)
     return wins[used] / (2 * pairs[used]), (positives + negatives)[used]
-
-
-def _object_codes(groups: npt.NDArray[Any]) -> IntArray:
-    # A dictionary, because sorting Python objects is seven times slower and fails on mixed types.
-    values = groups.tolist()
-    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-    for value in codes:
-        if _is_missing(value):
-            raise _missing_group(next(row for row, other in enumerate(values) if _is_missing(other)), groups)
-    return np.fromiter(map(codes.__getitem__, values), dtype=np.int64, count=len(values))
-
-
-def _is_missing(value: object) -> bool:
-    try:
-        return value is None or not bool(value == value)
-    except TypeError:  # pandas.NA: its comparisons have no truth value
-        return True
-
-
-def _missing_group(row: int, groups: npt.NDArray[Any]) -> InputError:
-    return InputError(f"`group` in row {row} is {groups[row]}; every row needs a group: name it, or drop the row.")
 
 
 def _count_classes(codes: IntArray, positive: BoolArray) -> tuple[IntArray, IntArray]:

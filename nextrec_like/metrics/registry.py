@@ -24,6 +24,7 @@ class Metric:
         kinds: Kinds of task that it applies to.
         higher_is_better: Direction for model selection; None where a target value is best, as 1 for PCOC.
         needs_group: Whether the function takes the group of each row.
+        needs_probability: Whether predictions must be in [0, 1].
     """
 
     name: str
@@ -31,6 +32,7 @@ class Metric:
     kinds: tuple[str, ...]
     higher_is_better: bool | None
     needs_group: bool = False
+    needs_probability: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -38,10 +40,10 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("auc", auc, BINARY, higher_is_better=True),
         Metric("gauc", gauc, BINARY, higher_is_better=True, needs_group=True),
-        Metric("logloss", logloss, BINARY, higher_is_better=False),
+        Metric("logloss", logloss, BINARY, higher_is_better=False, needs_probability=True),
         Metric("pr_auc", pr_auc, BINARY, higher_is_better=True),
-        Metric("ece", ece, BINARY, higher_is_better=False),
-        Metric("pcoc", pcoc, BINARY, higher_is_better=None),
+        Metric("ece", ece, BINARY, higher_is_better=False, needs_probability=True),
+        Metric("pcoc", pcoc, BINARY, higher_is_better=None, needs_probability=True),
         Metric("rmse", rmse, ANY, higher_is_better=False),
         Metric("mae", mae, ANY, higher_is_better=False),
     )

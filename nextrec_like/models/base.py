@@ -108,7 +108,11 @@ class Model(Estimator):
         declared = self.last_shared()
         return declared if isinstance(declared, nn.Module) else None
 
+    def embedding_tables(self) -> list[EmbeddingTable]:
+        """The modules that hold embedding tables."""
+        return [module for module in self.modules() if isinstance(module, EmbeddingTable)]
+
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters outside the embedding tables."""
-        tables = {id(module.weight) for module in self.modules() if isinstance(module, EmbeddingTable)}
+        tables = {id(table.weight) for table in self.embedding_tables()}
         return [parameter for parameter in self.parameters() if id(parameter) not in tables]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
-from nextrec_like.layers import FeatureEmbedding, MLPParams, PerTask, Tower
+from nextrec_like.layers import FeatureEmbedding, MLPParams, Tower
+from nextrec_like.layers.towers import Towers
 from nextrec_like.models.base import LayerParams, Model, Target
 
 
@@ -49,13 +50,13 @@ class ESMM(Model):
         ctr, cvr = MLPParams.of(ctr_params, "ctr_params"), MLPParams.of(cvr_params, "cvr_params")
         self.hyperparameters = {"ctr_params": ctr.as_dict(), "cvr_params": cvr.as_dict()}
         self.embedding = FeatureEmbedding(self.features)
-        self.towers = PerTask(
+        self.towers = Towers(
             self.task_names, lambda name: Tower(self.embedding.out_dim, cvr if self.tasks[name].parent else ctr)
         )
 
     def forward(self, batch: Batch) -> Logits:
         x = self.embedding(batch)  # (B, D)
-        return {task: self.towers[task](x) for task in self.task_names}  # (B,)
+        return self.towers(dict.fromkeys(self.task_names, x))  # (B,) each
 
     def last_shared(self) -> FeatureEmbedding:
         """The embedded features: the towers share nothing else."""

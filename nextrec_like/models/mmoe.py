@@ -8,7 +8,8 @@ from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
-from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
+from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, Tower
+from nextrec_like.layers.towers import Gates, Towers
 from nextrec_like.models.base import LayerParams, Model, Target
 
 
@@ -58,17 +59,14 @@ class MMoE(Model):
         }
         self.embedding = FeatureEmbedding(self.features)
         self.experts = Experts(num_experts, self.embedding.out_dim, expert)
-        self.gates = PerTask(self.task_names, lambda _: Gate(self.embedding.out_dim, num_experts))
-        self.towers = PerTask(self.task_names, lambda _: Tower(self.experts.out_dim, tower))
+        self.gates = Gates(self.task_names, lambda _: Gate(self.embedding.out_dim, num_experts))
+        self.towers = Towers(self.task_names, lambda _: Tower(self.experts.out_dim, tower))
 
     def forward(self, batch: Batch) -> Logits:
         x = self.embedding(batch)  # (B, D)
         experts = self.experts(x)  # (B, E, H)
-        logits = {}
-        for task in self.task_names:
-            mixture = self.gates[task](x, experts)  # (B, H)
-            logits[task] = self.towers[task](mixture)  # (B,)
-        return logits
+        mixtures = self.gates(dict.fromkeys(self.task_names, x), experts)  # (B, H) each
+        return self.towers(mixtures)  # (B,) each
 
     def last_shared(self) -> list[nn.Parameter]:
         """The last linear layer of the experts."""

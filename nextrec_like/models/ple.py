@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from nextrec_like.batch import Batch, Logits
@@ -10,6 +9,7 @@ from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
+from nextrec_like.layers.towers import Towers
 from nextrec_like.models.base import LayerParams, Model, Target
 
 
@@ -47,12 +47,9 @@ class ExtractionLevel(nn.Module):
     def forward(self, shared: Tensor, by_task: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         common = self.shared_experts(shared)  # (B, E, H)
         own = {task: self.task_experts[task](by_task[task]) for task in self.task_names}  # (B, E', H)
-        mixed = {
-            task: self.gates[task](by_task[task], torch.cat([own[task], common], dim=1))  # (B, H)
-            for task in self.task_names
-        }
+        mixed = {task: self.gates[task](by_task[task], own[task], common) for task in self.task_names}  # (B, H)
         if self.shared_gate is not None:
-            shared = self.shared_gate(shared, torch.cat([*own.values(), common], dim=1))  # (B, H)
+            shared = self.shared_gate(shared, *own.values(), common)  # (B, H)
         return shared, mixed
 
 
@@ -120,14 +117,14 @@ class PLE(Model):
             )
             for level in range(num_levels)
         )
-        self.towers = PerTask(self.task_names, lambda _: Tower(expert.dims[-1], tower))
+        self.towers = Towers(self.task_names, lambda _: Tower(expert.dims[-1], tower))
 
     def forward(self, batch: Batch) -> Logits:
         x = self.embedding(batch)  # (B, D)
         shared, by_task = x, dict.fromkeys(self.task_names, x)
         for level in self.levels:
             shared, by_task = level(shared, by_task)  # (B, H) each
-        return {task: self.towers[task](by_task[task]) for task in self.task_names}  # (B,)
+        return self.towers(by_task)  # (B,) each
 
     def last_shared(self) -> list[nn.Parameter]:
         """The last linear layer of the shared experts of the last level."""

@@ -7,7 +7,8 @@ from torch import nn
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
-from nextrec_like.layers import MLP, FeatureEmbedding, MLPParams, PerTask, Tower
+from nextrec_like.layers import MLP, FeatureEmbedding, MLPParams, Tower
+from nextrec_like.layers.towers import Towers
 from nextrec_like.models.base import LayerParams, Model, Target
 
 
@@ -49,11 +50,11 @@ class SharedBottom(Model):
         self.hyperparameters = {"bottom_params": bottom.as_dict(), "tower_params": tower.as_dict()}
         self.embedding = FeatureEmbedding(self.features)
         self.bottom = MLP(self.embedding.out_dim, bottom)
-        self.towers = PerTask(self.task_names, lambda _: Tower(self.bottom.out_dim, tower))
+        self.towers = Towers(self.task_names, lambda _: Tower(self.bottom.out_dim, tower))
 
     def forward(self, batch: Batch) -> Logits:
         shared = self.bottom(self.embedding(batch))  # (B, H)
-        return {task: self.towers[task](shared) for task in self.task_names}  # (B,)
+        return self.towers(dict.fromkeys(self.task_names, shared))  # (B,) each
 
     def last_shared(self) -> list[nn.Parameter]:
         """The last linear layer of the bottom."""

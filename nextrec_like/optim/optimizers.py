@@ -56,6 +56,11 @@ def build_optimizer(
         ) from error
 
 
+def name_of(spec: str | Optimizer) -> str:
+    """Key of `OPTIMIZERS`; of an instance none, as its options are not known."""
+    return spec.lower() if isinstance(spec, str) else ""
+
+
 def move_state(optimizer: Optimizer) -> None:
     """Moves the state to where the parameters are now; torch knows which of it belongs there."""
     if optimizer.state:

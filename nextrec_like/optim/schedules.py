@@ -55,8 +55,12 @@ class Schedule:
             self.optimizer.step()
         else:
             self._warm_step(self.steps / self.warmup_steps)
-        if self.scheduler is not None and self.interval == "step":
-            self._advance()
+        self._end_step()
+
+    def skip_step(self) -> None:
+        """Counts a step that the optimizer does not take: learning rates follow batches."""
+        self.steps += 1
+        self._end_step()
 
     def end_epoch(self, score: float | None) -> None:
         """Advances a scheduler that counts epochs; `score`: monitored value, higher is better."""
@@ -66,6 +70,10 @@ class Schedule:
             self._advance()
         elif score is not None:
             self.scheduler.step(score if self.scheduler.mode == "max" else -score)
+
+    def _end_step(self) -> None:
+        if self.scheduler is not None and self.interval == "step":
+            self._advance()
 
     def _advance(self) -> None:
         assert self.scheduler is not None
@@ -114,7 +122,10 @@ def _build_scheduler(
         if params:
             raise InputError("`scheduler_params` need a `scheduler` given by name.")
         if spec is not None and spec.optimizer is not optimizer:
-            raise InputError("`scheduler` was made for another optimizer; pass that optimizer to `compile` as well.")
+            raise InputError(
+                "`scheduler` was made for another optimizer; pass that optimizer to `compile` as well, and beside an "
+                "`embedding_optimizer` give the scheduler by name."
+            )
         return spec
     if not isinstance(spec, str) or spec not in SCHEDULERS:
         raise unknown("scheduler", spec, SCHEDULERS)

@@ -1,46 +1,32 @@
 """Checks and small conversions of what `fit` and `evaluate` are given."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 from torch import nn
 
-from nextrec_like.data.arrow import column, first_missing
 from nextrec_like.data.checks import warn_of_labels
+from nextrec_like.data.groups import group_of as group_of
 from nextrec_like.data.packed import PackedData
-from nextrec_like.data.processor import DataProcessor, is_encoded
-from nextrec_like.errors import InputError, number_in, warn
+from nextrec_like.data.source import Rows
+from nextrec_like.errors import InputError, number_in
 from nextrec_like.objectives import Objective
 from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.settings import Settings
 
 
-def group_of(table: pa.Table, group_id: str | None, processor: DataProcessor | None) -> np.ndarray:
-    """The group of each row for GAUC as integers, shape ``(N,)``, from the raw column where there is one.
+def check_keep(keep: Sequence[str], data: object) -> list[str]:
+    """The names of columns to keep beside predictions.
 
     Raises:
-        InputError: If the column is not given, missing, or has a row without a value.
+        InputError: If they are no list of names, or the data have no such columns any more.
     """
-    if group_id is None:
-        raise InputError("The metric `gauc` needs the group of each row, usually the user; pass `group_id='user_id'`.")
-    if not isinstance(group_id, str):
-        raise InputError(f"`group_id` should be the name of a column. Received {group_id!r}.")
-    if is_encoded(table) and processor is not None and group_id in [spec.name for spec in processor.columns]:
-        message = (
-            f"`group_id` column `{group_id}` is encoded, so all unknown values count as one group; pass the raw table."
-        )
-        warn(message)
-    values = column(table, group_id, "group_id")
-    if pa.types.is_nested(values.type):
-        raise InputError(f"`group_id` column `{group_id}` holds {values.type}; it needs one value per row.")
-    row = first_missing(values)
-    if row is not None:
-        raise InputError(f"`group_id` column `{group_id}` has no value in row {row}; fill it, or drop the row.")
-    codes = values.dictionary_encode()
-    codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
-    return codes.indices.to_numpy(zero_copy_only=False)
+    if isinstance(keep, str) or not all(isinstance(name, str) for name in keep):
+        raise InputError(f"`keep` should be a list of column names. Received {keep!r}.")
+    if keep and isinstance(data, PackedData):
+        raise InputError("`keep` needs the table that the rows were packed from; give the table instead.")
+    return list(keep)
 
 
 def checkpoint_in(folder: str | Path | None, resume: bool) -> Checkpoint | None:
@@ -66,10 +52,9 @@ def check_validation(settings: Settings, parts: Compiled, has_data: bool, valid_
         raise InputError(f"{what} needs validation data; pass `valid_data` or `valid_split`.")
 
 
-def check_training_rows(model: nn.Module, rows: PackedData, settings: Settings, objective: Objective) -> None:
+def check_training_rows(model: nn.Module, rows: Rows, settings: Settings, objective: Objective) -> None:
     """Warns of tasks that cannot learn from the rows; raises if batch normalisation would see a single row."""
-    assert rows.labels is not None
-    warn_of_labels(rows.labels, objective.tasks, objective.needs_all_impressions)
+    warn_of_labels(rows.label_blocks(), objective.tasks, objective.needs_all_impressions)
     has_norm = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
     if has_norm and min(len(rows), settings.batch_size) == 1:
         raise InputError("Batch normalisation cannot train on one row; raise `batch_size`, or use layer norm.")

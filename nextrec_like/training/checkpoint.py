@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from nextrec_like.data.packed import PackedData
+from nextrec_like.data.source import Rows
 from nextrec_like.errors import InputError
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.history import EpochRecord, History, StepRecord
@@ -23,7 +23,7 @@ from nextrec_like.training.saving import new_folder
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
 
-FORMAT = 2
+FORMAT = 3
 TENSORS, STATE = "tensors.safetensors", "state.json"
 PAIRS = "pairs"
 
@@ -148,10 +148,12 @@ class Checkpoint(Callback):
             raise InputError(f"The training differs from the checkpoint '{folder}': {'; '.join(different)}.")
 
 
-def _labels_digest(data: PackedData) -> str:
-    """Number of rows, and a digest of their labels in order."""
-    assert data.labels is not None
-    return f"{len(data)} rows, {blake2b(np.ascontiguousarray(data.labels).data, digest_size=8).hexdigest()}"
+def _labels_digest(data: Rows) -> str:
+    """Number of rows, and a digest of their labels in order, however they are cut into blocks."""
+    digest = blake2b(digest_size=8)
+    for block in data.label_blocks():
+        digest.update(np.ascontiguousarray(block).data)
+    return f"{len(data)} rows, {digest.hexdigest()}"
 
 
 def _to_json(value: Any) -> Any:  # noqa: ANN401
@@ -171,6 +173,7 @@ def _tensors(trainer: "Trainer") -> dict[str, Tensor]:
     """All tensors of a training, each a copy with its own memory, as safetensors wants them."""
     found = {f"model/{name}": value for name, value in trainer.model.state_dict().items()}
     found |= {f"balancer/{name}": value for name, value in trainer.parts.balancer.state_dict().items()}
+    found |= {f"scale/{name}": value for name, value in trainer.parts.scale.state_dict().items()}
     found |= {f"best/{name}": value for name, value in (trainer.best_weights or {}).items()}
     for index, slots in trainer.parts.optimizer.state_dict()["state"].items():
         tensors = {name: value for name, value in slots.items() if isinstance(value, Tensor)}
@@ -187,6 +190,7 @@ def _tensors(trainer: "Trainer") -> dict[str, Tensor]:
 def _restore_tensors(trainer: "Trainer", tensors: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
     trainer.model.load_state_dict(_under(tensors, "model/"))
     trainer.parts.balancer.load_state_dict(_under(tensors, "balancer/"))
+    trainer.parts.scale.load_state_dict(_under(tensors, "scale/"))
     best = _under(tensors, "best/")
     trainer.best_weights = {name: value.to(trainer.device) for name, value in best.items()} or None
     slots: dict[int, dict[str, Any]] = {int(index): dict(numbers) for index, numbers in optimizer["numbers"].items()}

@@ -12,12 +12,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from nextrec_like.errors import InputError, number_in, positive_int, unknown
 from nextrec_like.objectives import LOSSES, OBJECTIVES, Objective, build_losses, build_objective
 from nextrec_like.objectives.build import LossSpec
-from nextrec_like.optim import Schedule, build_optimizer, build_schedule, move_state
+from nextrec_like.optim import Schedule, Table, TableGradients, build_optimizers, build_schedule, move_state
 from nextrec_like.tasks import TaskSet
+from nextrec_like.training.scaling import LossScale
 from nextrec_like.weighting import WEIGHTINGS, Balancer, Weighting, WeightingSpec, build_weighting
 from nextrec_like.weighting.site import Site
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """Type in which the model computes; weights, losses and the state of the optimizer are float32."""
 
 
@@ -64,14 +65,16 @@ class Compiled:
     """The parts of a training step besides the model."""
 
     optimizer: Optimizer
+    tables: TableGradients
     schedule: Schedule
     objective: Objective
     balancer: Balancer
-    parameters: list[nn.Parameter]
     dense_parameters: list[nn.Parameter]
     clip_norm: float | None
     precision: torch.dtype
+    scale: LossScale
     accumulate_steps: int
+    jit: bool
     arguments: dict[str, object]
 
     @property
@@ -82,16 +85,20 @@ class Compiled:
     def to(self, device: torch.device) -> None:
         """Moves all state to a device, after the parameters are there."""
         self.balancer.to(device)
+        self.scale.to(device)
         move_state(self.optimizer)
 
 
 def compile_parts(
     parameters: Sequence[nn.Parameter],
+    tables: Sequence[Table],
     tasks: TaskSet,
     sites: Sites,
     *,
     optimizer: str | Optimizer,
     optimizer_params: Mapping[str, object] | None,
+    embedding_optimizer: str,
+    embedding_optimizer_params: Mapping[str, object] | None,
     loss: LossSpec | Sequence[LossSpec] | None,
     loss_weights: WeightingSpec,
     objective: str | type[Objective],
@@ -102,6 +109,7 @@ def compile_parts(
     clip_norm: float | None,
     precision: str,
     accumulate_steps: int,
+    jit: bool,
 ) -> Compiled:
     """Builds every part; see `Estimator.compile` for the arguments.
 
@@ -111,6 +119,8 @@ def compile_parts(
     arguments = {
         "optimizer": optimizer,
         "optimizer_params": optimizer_params,
+        "embedding_optimizer": embedding_optimizer,
+        "embedding_optimizer_params": embedding_optimizer_params,
         "loss": loss,
         "scheduler": scheduler,
         "scheduler_params": scheduler_params,
@@ -119,26 +129,33 @@ def compile_parts(
         "clip_norm": clip_norm,
         "precision": precision,
         "accumulate_steps": accumulate_steps,
+        "jit": jit,
     }
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
+    if not isinstance(jit, bool):
+        raise InputError(f"`jit` should be True or False. Received {jit!r}.")
     accumulate_steps = positive_int("`accumulate_steps`", accumulate_steps)
     if clip_norm is not None:
         clip_norm = number_in("`clip_norm`", clip_norm, above_low=True)
     meaning = build_objective(objective, tasks, build_losses(loss, tasks, LOSSES), OBJECTIVES)
-    built = build_optimizer(optimizer, optimizer_params, parameters)
+    built, gradients = build_optimizers(
+        optimizer, optimizer_params, parameters, tables, embedding_optimizer, embedding_optimizer_params
+    )
     schedule = build_schedule(built, scheduler, scheduler_params, scheduler_interval, warmup_steps)
     balancer = _build_balancer(loss_weights, tasks, sites)
     return Compiled(
         optimizer=built,
+        tables=gradients,
         schedule=schedule,
         objective=meaning,
         balancer=balancer,
-        parameters=list(parameters),
         dense_parameters=list(sites.candidates),
         clip_norm=clip_norm,
         precision=PRECISIONS[precision],
+        scale=LossScale(precision == "fp16"),
         accumulate_steps=accumulate_steps,
+        jit=jit,
         arguments={**plain(arguments), "weighting": _identity(balancer.weighting)},
     )
 

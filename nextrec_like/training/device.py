@@ -1,5 +1,8 @@
 """Which device to use."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from nextrec_like.errors import InputError
@@ -28,3 +31,19 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"'auto', or install a CUDA build of torch."
         )
     return resolved
+
+
+@contextmanager
+def enough_memory(device: torch.device, batch_size: int) -> Iterator[None]:
+    """Within the context, a device that runs out of memory is a clear error.
+
+    Raises:
+        InputError: Names the batch size and what to do.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"Device '{device}' is out of memory at `batch_size` {batch_size}: lower it, raise `accumulate_steps`, use "
+            f"`precision` bf16, or keep the rows off the device with `device_data=False`."
+        ) from error

@@ -11,10 +11,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nextrec_like.data.packed import PackedData
+from nextrec_like.data.source import Rows
 from nextrec_like.data.tables import TableLike
 from nextrec_like.errors import InputError, warn, within
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.objectives.build import LossSpec
+from nextrec_like.optim import Table
 from nextrec_like.training.arguments import (
     check_training_rows,
     check_validation,
@@ -28,6 +30,7 @@ from nextrec_like.training.history import History
 from nextrec_like.training.monitor import MonitorSpec
 from nextrec_like.training.predictor import Predictor
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
+from nextrec_like.training.reading import Reading, split_rows
 from nextrec_like.training.saving import describe
 from nextrec_like.training.settings import Settings
 from nextrec_like.training.trainer import Trainer
@@ -55,6 +58,10 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         """Where weightings probe; see `models.Model`."""
 
     @abstractmethod
+    def embedding_tables(self) -> Sequence[Table]:
+        """The modules that hold embedding tables."""
+
+    @abstractmethod
     def representation(self) -> nn.Module | None:
         """Where weightings probe that want activations; see `models.Model`."""
 
@@ -63,6 +70,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         optimizer: str | Optimizer = "adam",
         optimizer_params: Mapping[str, object] | None = None,
         *,
+        embedding_optimizer: str = "auto",
+        embedding_optimizer_params: Mapping[str, object] | None = None,
         loss: LossSpec | Sequence[LossSpec] | None = None,
         loss_weights: WeightingSpec = None,
         objective: str | type[Objective] | None = None,
@@ -73,12 +82,19 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         clip_norm: float | None = None,
         precision: str = "fp32",
         accumulate_steps: int = 1,
+        jit: bool = False,
     ) -> None:
         """Chooses how to train. A second call starts anew, with fresh optimizer and weighting state.
 
         Args:
             optimizer: ``adam``, ``adamw``, ``sgd``, ``adagrad``, ``rmsprop``, or a torch optimizer.
             optimizer_params: Its options, such as ``{"lr": 1e-3, "weight_decay": 1e-5}``.
+            embedding_optimizer: ``dense``: `optimizer` updates all rows of an embedding table at each step; or one that
+                updates only the rows of the batch, and costs the same at any size: ``lazy_adam``, ``rowwise_adagrad``,
+                ``adagrad``, ``sgd``. ``auto``: for tables of more than 4 million numbers ``lazy_adam`` beside Adam or
+                AdamW, and the like beside Adagrad and SGD; otherwise ``dense``.
+            embedding_optimizer_params: Its options. ``lazy_adam`` beside Adam or AdamW, ``adagrad`` beside Adagrad and
+                ``sgd`` beside SGD have those of `optimizer_params` by default.
             loss: ``bce``, ``focal``, ``mse``, ``mae``, ``huber``, or ``{"name": "bce", "class_weight": [1, 10]}``;
                 one for all tasks, a list, or a dict by task. By default ``bce`` for binary tasks, ``mse`` for
                 regressions.
@@ -92,20 +108,25 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             scheduler_interval: ``epoch`` or ``step``: when it advances.
             warmup_steps: Steps over which the learning rate rises linearly from 0.
             clip_norm: Largest norm of the whole gradient; larger ones are scaled down.
-            precision: ``fp32``, or ``bf16`` for the model's computations under autocast; weights, losses and
-                optimizer state stay float32.
+            precision: ``fp32``, or ``bf16`` or ``fp16`` for the model's computations under autocast; weights, losses
+                and optimizer state stay float32. With ``fp16`` the gradients are scaled.
             accumulate_steps: Parts in which each batch is computed, one after the other, to save memory; the
                 optimizer makes one step per batch as before.
+            jit: Whether to compile model and objective with `torch.compile`, on a GPU to CUDA graphs. The first step
+                then takes some 20 s. Weightings that look at gradients of single tasks need the model as it is.
 
         Raises:
             InputError: For anything unknown or out of range, with the closest name.
         """
         parts = compile_parts(
             list(self.parameters()),
+            self.embedding_tables(),
             self.tasks,
             Sites(self.last_shared(), self.representation(), self.dense_parameters()),
             optimizer=optimizer,
             optimizer_params=optimizer_params,
+            embedding_optimizer=embedding_optimizer,
+            embedding_optimizer_params=embedding_optimizer_params,
             loss=loss,
             loss_weights=loss_weights,
             objective=self._objective_spec(objective),
@@ -116,6 +137,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             clip_norm=clip_norm,
             precision=precision,
             accumulate_steps=accumulate_steps,
+            jit=jit,
         )
         parts.objective.warn_without_parents()
         self._parts, self.objective = parts, parts.objective
@@ -142,6 +164,9 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         resume: bool = False,
         log_every: int = 50,
         diagnose: bool = False,
+        streaming: bool | str = "auto",
+        cache_dir: str | Path | None = None,
+        device_data: bool | str = "auto",
         verbose: int = 1,
     ) -> History:
         """Trains the model.
@@ -174,6 +199,13 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 weighting has probed of their gradients.
             diagnose: Whether to probe gradients at every logged step, whatever the weighting, for their norms and
                 the cosine of each pair of tasks.
+            streaming: Whether rows are read from their parquet files again in each epoch, because they do not fit in
+                memory: True, False, or ``auto`` (if they would take over a third of the memory that is available).
+                Streamed rows are shuffled within windows; see `StreamedData`.
+            cache_dir: Folder for packed rows, where rows are streamed. One pass before the first epoch writes it; then
+                and in later trainings on the same files, nothing is decoded.
+            device_data: Whether a GPU holds all rows: True, False, or ``auto`` (if half of its free memory is enough).
+                Otherwise batches are copied there ahead of use.
             verbose: 0 is silent.
 
         Returns:
@@ -202,22 +234,25 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         checkpoint = checkpoint_in(checkpoint_dir, resume)
         check_validation(settings, parts, valid_data is not None, valid_split)
         target = resolve_device(device)
+        reading = Reading(streaming, cache_dir, device_data)
         grouped = settings.metrics if valid_split is not None else ()
-        packed, valid = self._pack(train, labels=True, metrics=grouped, group_id=group_id), None
+        rows = self._rows(train, labels=True, metrics=grouped, group_id=group_id, reading=reading)
+        valid: Rows | None = None
         if valid_split is not None:
-            packed, valid = packed.split(valid_split, settings.seed)
+            rows, valid = split_rows(rows, valid_split, settings.seed)
         elif valid_data is not None:
             with within("In the validation data: "):
-                valid = self._pack(valid_data, labels=True, metrics=settings.metrics, group_id=group_id)
-        check_training_rows(self, packed, settings, parts.objective)
-        valid = None if valid is None else valid.on(target)
+                valid = self._rows(
+                    valid_data, labels=True, metrics=settings.metrics, group_id=group_id, reading=reading, part="valid"
+                )
+        check_training_rows(self, rows, settings, parts.objective)
         trainer = Trainer(
             self,
             parts,
             self.tasks,
             settings.for_fit(self.num_fits),
-            train=packed.on(target),
-            valid=valid,
+            train=rows.on(target, reading.device_data),
+            valid=None if valid is None else valid.on(target, reading.device_data),
             device=target,
         )
         if checkpoint is not None:

@@ -1,17 +1,56 @@
 """Predictions of a model over a data set, and the metrics of every task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from nextrec_like.data.packed import PackedData
-from nextrec_like.metrics import TaskMetrics, compute_metrics
+from nextrec_like.data.source import Rows
+from nextrec_like.metrics import TaskMetrics
+from nextrec_like.metrics.accumulate import MetricsAccumulator
 from nextrec_like.objectives import Objective
-from nextrec_like.tasks import TaskSet
+from nextrec_like.tasks import Task, TaskSet
 
 EVALUATION_BATCH = 16_384
+"""A divisor of `BLOCK_ROWS`, so that the batches of rows in memory and in files are the same."""
+
+
+class Evaluation:
+    """Metrics of every task over all impressions and, for a task with a parent, where the parent happened.
+
+    Args:
+        tasks: The tasks.
+        metrics: Metric names.
+    """
+
+    def __init__(self, tasks: TaskSet, metrics: Sequence[str]) -> None:
+        self.tasks = tasks
+        self._metrics = {
+            name: MetricsAccumulator(metrics, kind=task.kind) for task in tasks for name in _outputs(tasks, task)
+        }
+
+    def add(self, predictions: Mapping[str, np.ndarray], labels: np.ndarray, group: np.ndarray | None) -> None:
+        """Takes in rows.
+
+        Args:
+            predictions: Output of `predict_packed`.
+            labels: NaN where not observed, shape ``(N, T)``.
+            group: Group of each row for GAUC, shape ``(N,)``; numbers that mean the same in all calls.
+        """
+        by_task = dict(zip(self.tasks.names, labels.T))
+        for task in self.tasks:
+            label = by_task[task.name]
+            self._metrics[task.name].add(label, predictions[task.name], group)
+            if task.parent is not None:
+                name, happened = self.tasks.conditional_name(task), by_task[task.parent] == 1
+                groups = None if group is None else group[happened]
+                self._metrics[name].add(label[happened], predictions[name][happened], groups)
+
+    def result(self) -> dict[str, TaskMetrics]:
+        """The metrics of all rows."""
+        return {name: metrics.result() for name, metrics in self._metrics.items()}
 
 
 @torch.inference_mode()
@@ -35,6 +74,25 @@ def predict_packed(
     return {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}
 
 
+def predict_blocks(
+    model: nn.Module, objective: Objective, data: Rows, device: torch.device
+) -> Iterator[tuple[PackedData, dict[str, np.ndarray]]]:
+    """The blocks of the rows in order, each with its predictions."""
+    for block in data.blocks():
+        yield block, predict_packed(model, objective, block, device)
+
+
+def evaluate_rows(
+    model: nn.Module, objective: Objective, data: Rows, device: torch.device, metrics: Sequence[str]
+) -> dict[str, TaskMetrics]:
+    """Metrics of every output of a model over rows with labels."""
+    evaluation = Evaluation(objective.tasks, metrics)
+    for block, predictions in predict_blocks(model, objective, data, device):
+        assert block.labels is not None
+        evaluation.add(predictions, block.labels, block.group)
+    return evaluation.result()
+
+
 def evaluate_predictions(
     tasks: TaskSet,
     predictions: Mapping[str, np.ndarray],
@@ -42,32 +100,16 @@ def evaluate_predictions(
     metrics: Sequence[str],
     group: np.ndarray | None,
 ) -> dict[str, TaskMetrics]:
-    """Metrics of every task over all impressions and, for a task with a parent, where the parent happened.
-
-    Args:
-        tasks: The tasks.
-        predictions: Output of `predict_packed`.
-        labels: NaN where not observed, shape ``(N, T)``.
-        metrics: Metric names.
-        group: Group of each row for GAUC, shape ``(N,)``.
-    """
-    by_task = dict(zip(tasks.names, labels.T))
-    result = {}
-    for task in tasks:
-        label = by_task[task.name]
-        result[task.name] = compute_metrics(metrics, label, predictions[task.name], kind=task.kind, group=group)
-        if task.parent is not None:
-            name, clicked = tasks.conditional_name(task), by_task[task.parent] == 1
-            groups = None if group is None else group[clicked]
-            result[name] = compute_metrics(
-                metrics, label[clicked], predictions[name][clicked], kind=task.kind, group=groups
-            )
-    return result
+    """Metrics of predictions that are all there; see `Evaluation` for the arguments."""
+    evaluation = Evaluation(tasks, metrics)
+    evaluation.add(predictions, labels, group)
+    return evaluation.result()
 
 
 def output_names(tasks: TaskSet) -> list[str]:
     """Names that predictions and metrics have: each task, then p(task given parent) where it has a parent."""
-    names = []
-    for task in tasks:
-        names += [task.name] if task.parent is None else [task.name, tasks.conditional_name(task)]
-    return names
+    return [name for task in tasks for name in _outputs(tasks, task)]
+
+
+def _outputs(tasks: TaskSet, task: Task) -> list[str]:
+    return [task.name] if task.parent is None else [task.name, tasks.conditional_name(task)]

@@ -1,26 +1,39 @@
 """What a model does without being trained: predict, evaluate, describe and save itself."""
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import nn
 
+from nextrec_like.data.blocks import BLOCK_ROWS, ParquetBlocks
+from nextrec_like.data.cache import cached
+from nextrec_like.data.groups import check_group_id, group_of
 from nextrec_like.data.packed import PackedData, pack
+from nextrec_like.data.parquet_rows import ParquetRows
 from nextrec_like.data.processor import DataProcessor
+from nextrec_like.data.recut import part_lengths, recut
+from nextrec_like.data.source import Rows
+from nextrec_like.data.streaming import StreamedData
 from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.arguments import group_of
+from nextrec_like.training.arguments import check_keep
 from nextrec_like.training.device import resolve_device
-from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
+from nextrec_like.training.evaluation import evaluate_rows, output_names, predict_blocks
+from nextrec_like.training.prediction_file import checked_output, write_predictions
 from nextrec_like.training.randomness import fingerprint
+from nextrec_like.training.reading import Reading, files_to_stream
 from nextrec_like.training.saving import save_model
 from nextrec_like.training.summary import model_summary
 
@@ -64,6 +77,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         metrics: str | Sequence[str] = ("auc", "logloss"),
         group_id: str | None = None,
         device: str | torch.device = "auto",
+        streaming: bool | str = "auto",
     ) -> dict[str, TaskMetrics]:
         """Exact metrics of every task over all rows and, for a task with a parent, where the parent happened.
 
@@ -72,6 +86,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             metrics: ``auc``, ``gauc``, ``logloss``, ``pr_auc``, ``ece``, ``pcoc``, ``rmse``, ``mae``.
             group_id: Column with the group of each row, for ``gauc``.
             device: As in `fit`.
+            streaming: As in `fit`. Metrics of more rows than fit have a stated error; see `MetricsAccumulator`.
 
         Returns:
             For example ``{"click": {"auc": 0.7}, "conversion": {...}, "conversion_given_click": {...}}``. A metric
@@ -81,27 +96,67 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             InputError: For data or arguments that break a rule.
         """
         metrics = check_metrics(metrics)
-        packed = self._pack(data, labels=True, metrics=metrics, group_id=group_id)
-        predictions = self._predict(packed, device)
-        assert packed.labels is not None
-        return evaluate_predictions(self.tasks, predictions, packed.labels, metrics, packed.group)
+        rows = self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=Reading(streaming))
+        target = self._ready(device)
+        return evaluate_rows(self, self.objective, rows.on(target), target, metrics)
 
-    def predict(self, data: TableLike | PackedData, *, device: str | torch.device = "auto") -> pd.DataFrame:
+    @overload
+    def predict(
+        self,
+        data: TableLike | PackedData,
+        *,
+        device: str | torch.device = "auto",
+        streaming: bool | str = "auto",
+        output: None = None,
+        keep: Sequence[str] = (),
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def predict(
+        self,
+        data: TableLike | PackedData,
+        *,
+        device: str | torch.device = "auto",
+        streaming: bool | str = "auto",
+        output: str | Path,
+        keep: Sequence[str] = (),
+    ) -> Path: ...
+
+    def predict(
+        self,
+        data: TableLike | PackedData,
+        *,
+        device: str | torch.device = "auto",
+        streaming: bool | str = "auto",
+        output: str | Path | None = None,
+        keep: Sequence[str] = (),
+    ) -> pd.DataFrame | Path:
         """Predicts every task.
 
         Args:
             data: Rows in any form that `fit` takes; labels are not needed.
             device: As in `fit`.
+            streaming: As in `fit`.
+            output: A ``.parquet`` file to write the predictions to, block by block, instead of returning them. It is
+                complete or not there.
+            keep: Columns of the data to write before them, such as ids. One that is named like a prediction is renamed
+                to ``<name>_label``.
 
         Returns:
             One row per row, one float64 column per task: p(task) over all impressions, or the value of a
-            regression; for a task with a parent also p(task given parent), as ``conversion_given_click``.
+            regression; for a task with a parent also p(task given parent), as ``conversion_given_click``. With
+            `output` the path of the file.
 
         Raises:
-            InputError: For data that break a rule.
+            InputError: For data or arguments that break a rule.
         """
+        if output is not None:
+            return self._predict_to(checked_output(output), data, device, Reading(streaming), check_keep(keep, data))
+        if keep:
+            raise InputError("`keep` needs an `output` file to write the columns to.")
         index = data.index if isinstance(data, pd.DataFrame) else None
-        return pd.DataFrame(self._predict(self._pack(data, labels=False), device), index=index)
+        parts = list(self._predictions(self._rows(data, labels=False, reading=Reading(streaming)), device))
+        return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, index=index)
 
     def save(self, folder: str | Path) -> None:
         """Writes the model and its fitted processor: safetensors, JSON and parquet; no pickle.
@@ -119,12 +174,39 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         """Features, embedding tables, layers with their number of parameters, and tasks, as text."""
         return model_summary(self)
 
-    def _predict(self, data: PackedData, device: str | torch.device) -> dict[str, np.ndarray]:
+    def _ready(self, device: str | torch.device) -> torch.device:
+        """The device, with the model on it."""
         if not self.is_fitted and fingerprint(self) == self._constructed:
             warn("The model has not been fitted, so it predicts from random weights; call `fit` first.")
         target = resolve_device(device)
         self.to(target)
-        return predict_packed(self, self.objective, data.on(target), target)
+        return target
+
+    def _predictions(self, rows: Rows, device: str | torch.device) -> Iterator[dict[str, np.ndarray]]:
+        """Predictions of each block."""
+        target = self._ready(device)
+        for _, predictions in predict_blocks(self, self.objective, rows.on(target), target):
+            yield predictions
+
+    def _predict_to(
+        self,
+        output: Path,
+        data: TableLike | PackedData,
+        device: str | torch.device,
+        reading: Reading,
+        keep: Sequence[str],
+    ) -> Path:
+        files = files_to_stream(data, reading.streaming, self.features, None)
+        if files is None and not isinstance(data, PackedData):
+            data = self._table(data)  # once, for rows and kept columns
+        rows = self._rows(data, labels=False, reading=replace(reading, streaming=files is not None))
+        kept: Iterator[pa.Table | None] = repeat(None)
+        if keep:
+            tables = [read_table(data, keep)] if files is None else ParquetBlocks(files, keep).tables()
+            lengths = part_lengths(len(rows), BLOCK_ROWS)
+            kept = recut(tables, lengths, lambda table, start, stop: table.slice(start, stop - start), pa.concat_tables)
+        write_predictions(output, output_names(self.tasks), zip(self._predictions(rows, device), kept))
+        return output
 
     def _check_processor(self) -> None:
         if self.processor is not None and self.processor.fingerprint != self.processor_fingerprint:
@@ -133,14 +215,40 @@ class Predictor(nn.Module, metaclass=ABCMeta):
                 "`transform` on new rows, and never `fit` or `fit_transform`."
             )
 
-    def _pack(
-        self, data: TableLike | PackedData, *, labels: bool, metrics: Sequence[str] = (), group_id: str | None = None
-    ) -> PackedData:
+    def _table(self, data: TableLike) -> pa.Table:
+        return read_table(data) if self.processor is None else self.processor.read(data)
+
+    def _rows(
+        self,
+        data: TableLike | PackedData,
+        *,
+        labels: bool,
+        reading: Reading,
+        metrics: Sequence[str] = (),
+        group_id: str | None = None,
+        part: str = "train",
+    ) -> Rows:
+        """The rows, packed in memory or streamed.
+
+        Args:
+            data: What the user gave.
+            labels: Whether to read labels.
+            reading: Whether to stream them.
+            metrics: Metrics that are wanted, for which groups are read if one needs them.
+            group_id: Column with the groups.
+            part: Name of their folder in a cache.
+        """
+        tasks, grouped = self.tasks if labels else None, "gauc" in metrics
+        files = files_to_stream(data, reading.streaming, self.features, tasks)
         if isinstance(data, PackedData):
             return data
-        table = read_table(data) if self.processor is None else self.processor.read(data)
-        group = group_of(table, group_id, self.processor) if "gauc" in metrics else None
-        if self.processor is not None:
-            self._check_processor()
-            table = self.processor.transform(table)
-        return pack(table, self.features, self.tasks if labels else None, group)
+        self._check_processor()
+        if files is not None:
+            group = check_group_id(group_id) if grouped else None
+            source = ParquetRows(files, self.features, tasks, self.processor, group)
+            cache = reading.cache(part)
+            return StreamedData(source if cache is None else cached(source, cache))
+        table = self._table(data)
+        groups = group_of(table, group_id, self.processor) if grouped else None
+        table = table if self.processor is None else self.processor.transform(table)
+        return pack(table, self.features, tasks, groups)

@@ -1,7 +1,6 @@
 """One step of the optimizer: losses of a batch, balanced gradients, update."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from math import ceil
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from nextrec_like.batch import Batch, batch_bounds
 from nextrec_like.objectives import TaskLosses
 from nextrec_like.training.compiled import Compiled
+from nextrec_like.training.forward import Forward
 from nextrec_like.training.randomness import kept_buffers, random_state, replayed
 from nextrec_like.weighting import Step
 
@@ -17,18 +17,33 @@ from nextrec_like.weighting import Step
 class Stepper:
     """Makes steps of a model.
 
+    A step whose losses or gradients are not finite moves nothing. On the CPU it ends early. On a GPU that would mean
+    to wait for it, so the optimizer's kernels are told on the device instead, where they can be.
+
     Args:
         model: Gives one logit per task.
         parts: Optimizer, objective, balancer.
         device: Where the model is.
         draw: Gives an independent batch, for weightings that need more than one.
+        looks_at_tasks: Whether gradients of single tasks are looked at, so that the model must not be compiled.
     """
 
-    def __init__(self, model: nn.Module, parts: Compiled, device: torch.device, draw: Callable[[], Batch]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        parts: Compiled,
+        device: torch.device,
+        draw: Callable[[], Batch],
+        *,
+        looks_at_tasks: bool = False,
+    ) -> None:
         self.model, self.parts, self.device, self.draw = model, parts, device, draw
+        self.forward = Forward(model, parts.objective, device, parts.precision, jit=parts.jit and not looks_at_tasks)
+        can_be_told = getattr(parts.optimizer, "_step_supports_amp_scaling", False)
+        self.waits = device.type == "cpu" or not can_be_told
 
     def step(self, batch: Batch, probe: bool = False) -> Step:
-        """One step; if a loss or gradient is not finite, nothing moves.
+        """One step; `Step.is_finite` says, on the device, whether it was taken.
 
         Args:
             batch: With labels.
@@ -38,23 +53,48 @@ class Stepper:
         revisits = balancer.weighting.revisits and balancer.asks
         random = random_state(self.device) if revisits else None
         counts = self._counts(batch)
-        step = balancer.backward(self._losses(batch), counts, draw=self._drawn_losses, probe=probe)
-        gradients = [parameter.grad for parameter in parts.parameters if parameter.grad is not None]
+        step = balancer.backward(
+            self._losses(batch), counts, draw=self._drawn_losses, probe=probe, scale=parts.scale.factor
+        )
+        gradients = self._gradients()
         norm = nn.utils.get_total_norm(gradients)
         step.is_finite = self._is_finite(step, norm)
-        if not step.is_finite:
-            parts.optimizer.zero_grad(set_to_none=True)
+        parts.scale.update(step.is_finite)
+        if self.waits and not step.is_finite:
+            self._clear()
+            parts.schedule.skip_step()
             balancer.skip()
             return step
         if parts.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(parts.parameters, parts.clip_norm, norm)
-        parts.schedule.optimizer_step()
-        parts.optimizer.zero_grad(set_to_none=True)
+            torch._foreach_mul_(gradients, (parts.clip_norm / (norm + 1e-6)).clamp(max=1))
+        self._update(step)
         if random is not None:
             with torch.no_grad(), replayed(random, self.device), kept_buffers(self.model):
-                balancer.revisit(step, self._joint_losses(batch, step.counts))
-        balancer.observe(step, parts.schedule.last_lr)
+                after = self._joint_losses(batch, step.counts)
+            balancer.revisit(step, after)
+        balancer.observe(step, parts.schedule.last_lr, masked=not self.waits)
         return step
+
+    def _gradients(self) -> list[Tensor]:
+        """All gradients, of embedding tables only the rows that are not zero."""
+        parts = self.parts
+        dense = [parameter.grad for parameter in parts.dense_parameters if parameter.grad is not None]
+        gradients = [*dense, *parts.tables.values()]
+        parts.scale.unscale(gradients)
+        return gradients
+
+    def _update(self, step: Step) -> None:
+        parts = self.parts
+        parts.tables.write_dense()
+        if not self.waits:
+            parts.optimizer.found_inf = 1 - step.is_finite.float()  # type: ignore[attr-defined]
+        parts.schedule.optimizer_step()
+        self._clear()
+
+    def _clear(self) -> None:
+        for parameter in self.parts.dense_parameters:
+            parameter.grad = None
+        self.parts.tables.clear()
 
     def _counts(self, batch: Batch) -> Tensor | None:
         if self.parts.accumulate_steps == 1:
@@ -66,29 +106,19 @@ class Stepper:
         """The losses of each part of the batch."""
         size = ceil(len(batch) / self.parts.accumulate_steps)
         for start, stop in batch_bounds(len(batch), size):
-            yield self._losses_of(batch.slice(start, stop))
-
-    def _losses_of(self, batch: Batch) -> TaskLosses:
-        with self._autocast():
-            logits = self.model(batch)
-        assert batch.labels is not None
-        return self.parts.objective({task: logit.float() for task, logit in logits.items()}, batch.labels)
+            yield self.forward(batch.slice(start, stop))
 
     def _drawn_losses(self) -> TaskLosses:
         with kept_buffers(self.model):
-            return self._losses_of(self.draw())
+            return self.forward(self.draw())
 
     def _joint_losses(self, batch: Batch, counts: Tensor) -> Tensor:
         sums = [torch.stack(losses.values) * losses.counts for losses in self._losses(batch)]
         return torch.stack(sums).sum(dim=0) / counts.clamp(min=1)
 
-    def _autocast(self) -> AbstractContextManager[None]:
-        precision = self.parts.precision
-        return torch.autocast(self.device.type, dtype=precision, enabled=precision != torch.float32)
-
     @staticmethod
-    def _is_finite(step: Step, norm: Tensor) -> bool:
+    def _is_finite(step: Step, norm: Tensor) -> Tensor:
         """Whether losses and gradients are finite, also those of further batches."""
         others = [*(direction for _, direction in step.moves), *step.stats.more_gradients]
         norms = [norm, *torch._foreach_norm(others)] if others else [norm]
-        return bool(torch.cat([torch.stack(norms), step.losses]).isfinite().all())
+        return torch.cat([torch.stack(norms), step.losses]).isfinite().all()

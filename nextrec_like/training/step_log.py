@@ -16,18 +16,19 @@ class StepLog:
 
     def __init__(self, task_names: list[str]) -> None:
         self.task_names = task_names
-        self._pending: list[tuple[int, int, Tensor, Tensor | None, Tensor | None]] = []
+        self._pending: list[tuple[int, int, Tensor, Tensor, Tensor | None, Tensor | None]] = []
 
     def add(self, epoch: int, number: int, step: Step) -> None:
         """Notes a step; `number` counts from 1 over all epochs."""
         losses = torch.where(step.active, step.losses, torch.nan)
         norms = step.stats.norms
         norms = None if norms is None else torch.where(step.active.to(norms.device), norms, torch.nan)
-        self._pending.append((epoch, number, torch.stack([losses, step.weights]), norms, step.stats.gramian))
+        figures = torch.stack([losses, step.weights])
+        self._pending.append((epoch, number, step.is_finite, figures, norms, step.stats.gramian))
 
     def read(self) -> list[StepRecord]:
-        """The steps since the last call; waits for the device."""
-        records = [self._record(*pending) for pending in self._pending]
+        """The steps since the last call that were not skipped; waits for the device."""
+        records = [self._record(epoch, number, *figures) for epoch, number, taken, *figures in self._pending if taken]
         self._pending.clear()
         return records
 

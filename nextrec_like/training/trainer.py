@@ -1,25 +1,26 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
-from collections.abc import Sequence
 from math import ceil, isfinite
 
 import torch
 from torch import Tensor, nn
 
 from nextrec_like.batch import Batch
-from nextrec_like.data.packed import PackedData
+from nextrec_like.data.source import Rows
 from nextrec_like.errors import DivergedError, warn
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.compiled import Compiled
-from nextrec_like.training.evaluation import evaluate_predictions, predict_packed
+from nextrec_like.training.device import enough_memory
+from nextrec_like.training.evaluation import evaluate_rows
 from nextrec_like.training.history import EpochRecord, History
+from nextrec_like.training.label_statistics import label_statistics
 from nextrec_like.training.progress import Progress
 from nextrec_like.training.settings import Settings
 from nextrec_like.training.step import Stepper
 from nextrec_like.training.step_log import StepLog
-from nextrec_like.weighting import LabelStatistics, Step
+from nextrec_like.training.totals import EpochTotals
 from nextrec_like.weighting.balancer import LOW_STEPS
 
 MAX_SKIPPED = 50
@@ -27,7 +28,7 @@ MAX_SKIPPED = 50
 
 
 class Trainer:
-    """Trains a model on packed data.
+    """Trains a model on packed rows, in memory or streamed.
 
     Args:
         model: Gives one logit per task.
@@ -46,15 +47,16 @@ class Trainer:
         tasks: TaskSet,
         settings: Settings,
         *,
-        train: PackedData,
-        valid: PackedData | None,
+        train: Rows,
+        valid: Rows | None,
         device: torch.device,
     ) -> None:
         self.model, self.parts, self.tasks, self.settings = model, parts, tasks, settings
         self.train_data, self.valid_data, self.device = train, valid, device
         self.generator = torch.Generator().manual_seed(settings.seed) if settings.shuffle else None
         self.draws = torch.Generator().manual_seed(settings.seed + 1)
-        self.stepper = Stepper(model, parts, device, self._draw)
+        self.looks_at_tasks = parts.weighting.needs != "losses" or settings.diagnose
+        self.stepper = Stepper(model, parts, device, self._draw, looks_at_tasks=self.looks_at_tasks)
         self.log = StepLog(tasks.names)
         self.callbacks = list(settings.callbacks)
         self.progress = Progress(settings.epochs, len(train), settings.verbose)
@@ -79,8 +81,9 @@ class Trainer:
         self._prepare_balancer()
         self._call("on_fit_start")
         try:
-            while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
-                self._run_epoch(len(self.history.epochs) + 1)
+            with self.parts.tables.gathered(), enough_memory(self.device, self.settings.batch_size):
+                while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
+                    self._run_epoch(len(self.history.epochs) + 1)
         finally:
             self.progress.close()
             self.parts.balancer.site.detach()
@@ -92,18 +95,11 @@ class Trainer:
     def _prepare_balancer(self) -> None:
         balancer = self.parts.balancer
         balancer.seed = self.settings.seed
-        balancer.weighting.see_labels(self._label_statistics())
-        if balancer.weighting.needs != "losses" or self.settings.diagnose:
+        balancer.weighting.see_labels(label_statistics(self.train_data.label_blocks(), self.parts.objective))
+        if self.looks_at_tasks:
             balancer.site.attach()
-
-    def _label_statistics(self) -> LabelStatistics:
-        labels = self.train_data.rows.labels
-        assert labels is not None
-        by_task = dict(zip(self.tasks.names, labels.unbind(dim=1)))
-        observed = self.parts.objective.observed(by_task)
-        seen = [by_task[name][observed[name]].double() for name in self.tasks.names]
-        means = torch.stack([values.mean() for values in seen])
-        return LabelStatistics(means, torch.stack([(values - values.mean()).square().mean() for values in seen]))
+            if self.parts.jit:
+                warn("`jit` has no effect: gradients of single tasks are looked at, which need the model as it is.")
 
     def _draw(self) -> Batch:
         rows = ceil(self.settings.batch_size / self.parts.accumulate_steps)
@@ -130,16 +126,16 @@ class Trainer:
         logged = number % self.settings.log_every == 0 or not self.has_stepped
         self.has_stepped = True
         step = self.stepper.step(batch, probe=logged and self.settings.diagnose)
-        if not step.is_finite:
-            totals.skip(step)
-            if totals.skipped_in_a_row == MAX_SKIPPED:
-                raise self._diverged(epoch, f"{MAX_SKIPPED} steps in a row were skipped", totals)
-            return
-        totals.add(step.losses, step.counts, step.weights)
+        totals.add(step)
         if logged:
             self.log.add(epoch, number, step)
-        if totals.steps % LOW_STEPS == 0:
-            self._warn_collapsed()
+            self._check_running(epoch, totals)
+
+    def _check_running(self, epoch: int, totals: EpochTotals) -> None:
+        """Looks at how the training goes; this waits for the device."""
+        if totals.skipped()[1] >= MAX_SKIPPED:
+            raise self._diverged(epoch, f"{MAX_SKIPPED} steps in a row were skipped", totals)
+        self._warn_collapsed()
 
     def _warn_collapsed(self) -> None:
         for task in self.parts.balancer.collapsed():
@@ -150,25 +146,24 @@ class Trainer:
                     f"learns. Give it a `base`, or use another weighting."
                 )
 
-    def _check_progress(self, epoch: int, totals: "EpochTotals") -> None:
+    def _check_progress(self, epoch: int, totals: EpochTotals) -> None:
         """Raises if most steps were skipped or the weights are no longer finite; warns of fewer skipped steps."""
-        if totals.skipped > totals.steps:
-            raise self._diverged(
-                epoch, f"{totals.skipped} of {totals.skipped + totals.steps} steps were skipped", totals
-            )
+        skipped, _ = totals.skipped()
+        if 2 * skipped > totals.steps:
+            raise self._diverged(epoch, f"{skipped} of {totals.steps} steps were skipped", totals)
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             raise self._diverged(epoch, "a parameter of the model is no longer finite", totals)
-        if totals.skipped:
-            self.history.skipped_steps += totals.skipped
+        self.history.skipped_steps += skipped
+        if skipped and not self.parts.scale.active:  # in fp16 that is how the scale is found
             warn(
-                f"{totals.skipped} of {totals.steps + totals.skipped} steps of epoch {epoch} were skipped, because a "
-                f"loss or gradient was not finite."
+                f"{skipped} of {totals.steps} steps of epoch {epoch} were skipped, because a loss or gradient was not "
+                f"finite."
             )
 
-    def _diverged(self, epoch: int, what: str, totals: "EpochTotals") -> DivergedError:
+    def _diverged(self, epoch: int, what: str, totals: EpochTotals) -> DivergedError:
         why = ""
-        if totals.last_skipped is not None:
-            losses = zip(self.tasks.names, totals.last_skipped.losses.tolist())
+        if totals.skipped()[0]:
+            losses = zip(self.tasks.names, totals.last_skipped.tolist())
             wrong = [f"the loss of task `{task}` was {loss}" for task, loss in losses if not isfinite(loss)]
             why = f" ({', '.join(wrong) or 'losses were finite, but a gradient was not'})"
         return DivergedError(
@@ -205,11 +200,7 @@ class Trainer:
     def _validate(self) -> dict[str, TaskMetrics]:
         if self.valid_data is None:
             return {}
-        predictions = predict_packed(self.model, self.parts.objective, self.valid_data, self.device)
-        assert self.valid_data.labels is not None
-        return evaluate_predictions(
-            self.tasks, predictions, self.valid_data.labels, self.settings.metrics, self.valid_data.group
-        )
+        return evaluate_rows(self.model, self.parts.objective, self.valid_data, self.device, self.settings.metrics)
 
     def _select(self, record: EpochRecord) -> None:
         """Keeps the weights of the best epoch; without a score no epoch can be best."""
@@ -244,43 +235,3 @@ class Trainer:
     def _call(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
-
-
-class EpochTotals:
-    """Sums over the steps of an epoch, on the device, so that no step waits for them.
-
-    Args:
-        num_tasks: Number of tasks.
-        device: Where losses are.
-    """
-
-    def __init__(self, num_tasks: int, device: torch.device) -> None:
-        zeros = torch.zeros(num_tasks, dtype=torch.float64, device=device)
-        self.losses, self.counts, self.weights, self.total = zeros, zeros.clone(), zeros.clone(), zeros.clone()
-        self.steps = self.skipped = self.skipped_in_a_row = 0
-        self.last_skipped: Step | None = None
-
-    def skip(self, step: Step) -> None:
-        """Counts a step that was not taken."""
-        self.last_skipped = step
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-
-    def add(self, losses: Tensor, counts: Tensor, weights: Tensor) -> None:
-        """Adds a step: mean losses, observed rows and weights, shape ``(T,)`` each."""
-        self.losses = self.losses + losses * counts
-        self.total = self.total + losses * weights
-        self.counts = self.counts + counts
-        self.weights = self.weights + weights
-        self.steps += 1
-        self.skipped_in_a_row = 0
-
-    def mean_total_loss(self) -> float:
-        """Mean weighted loss of the epoch so far."""
-        return float(self.total.sum()) / max(1, self.steps)
-
-    def read(self, names: Sequence[str]) -> tuple[dict[str, float | None], dict[str, float]]:
-        """Mean loss over the observed rows, and mean weight over the steps, by task."""
-        counts = self.counts.tolist()
-        losses = [loss / count if count else None for loss, count in zip(self.losses.tolist(), counts)]
-        return dict(zip(names, losses)), dict(zip(names, (self.weights / max(1, self.steps)).tolist()))

@@ -1,7 +1,7 @@
 """From T losses to one gradient: the only code that touches autograd."""
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -41,7 +41,7 @@ class Step:
         weights: What the losses were multiplied with: the answer times the user's priorities, normalized.
         counts: Observed rows of each task in the batch, shape ``(T,)``.
         losses: Mean loss of each task over these rows, detached, shape ``(T,)``.
-        is_finite: Whether all losses and gradients are finite; whoever takes the step finds out.
+        is_finite: Whether all losses and gradients are finite, bool, 0-dim; whoever takes the step finds out.
         moves: Parameters that bypass the optimizer, each with its step for a learning rate of 1.
     """
 
@@ -51,7 +51,7 @@ class Step:
     weights: Tensor
     counts: Tensor
     losses: Tensor
-    is_finite: bool = True
+    is_finite: Tensor = field(default_factory=lambda: torch.tensor(True))
     moves: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @property
@@ -69,7 +69,6 @@ class Balancer(nn.Module):
 
     Attributes:
         steps: Steps so far, skipped ones included.
-        skipped: Steps that were left out because a loss or gradient was not finite.
         seed: From which, with the number of the step, all draws are made.
     """
 
@@ -78,7 +77,8 @@ class Balancer(nn.Module):
         options = weighting.options
         self.weighting, self.site, self.options = weighting, site, options
         self.normalize = weighting.normalized if options.normalize is None else options.normalize
-        self.steps = self.skipped = self.seed = 0
+        self.steps = self.seed = 0
+        self._scale: Tensor | None = None
         base = task_numbers("base", 1.0 if options.base is None else options.base, weighting.task_names)
         self.base: Tensor
         self.last: Tensor
@@ -100,6 +100,7 @@ class Balancer(nn.Module):
         *,
         draw: Callable[[], Losses] | None = None,
         probe: bool = False,
+        scale: Tensor | None = None,
     ) -> Step:
         """Accumulates ``grad(sum_k w_k L_k)`` in the parameters.
 
@@ -111,12 +112,15 @@ class Balancer(nn.Module):
             counts: Observed rows of each task in the whole batch, shape ``(T,)``; None if there is one part.
             draw: Gives the losses of an independent batch, for methods with `Weighting.extra_batches`.
             probe: Whether to probe gradients even where the method does not ask for them.
+            scale: What every gradient is multiplied with on its way through the graph; what the method sees is free of
+                it, and what is accumulated is not.
 
         Raises:
             InputError: If gradients are needed, but no two tasks share a parameter.
         """
         try:
             with ExitStack() as hooks:
+                self._scale = scale
                 return self._backward(parts, counts, draw, probe, hooks)
         finally:
             self.site.release()
@@ -161,8 +165,32 @@ class Balancer(nn.Module):
             step.stats = replace(step.stats, losses=step.losses, active=step.active)
         return step
 
-    def observe(self, step: Step, learning_rate: float) -> None:
-        """Ends a step after the optimizer has made it, at this learning rate."""
+    def observe(self, step: Step, learning_rate: float, *, masked: bool = False) -> None:
+        """Ends a step after the optimizer has made it.
+
+        Args:
+            step: The step.
+            learning_rate: At which it was made.
+            masked: Whether `Step.is_finite` decides on the device if anything changes; otherwise it is true.
+        """
+        with self._unless_skipped(step) if masked else nullcontext():
+            self._observe(step, learning_rate)
+        self.steps += 1
+
+    @contextmanager
+    def _unless_skipped(self, step: Step) -> Iterator[None]:
+        """Within the context state and parameters may change; they are put back if the step is not finite."""
+        moved = {id(parameter): parameter.detach().clone() for parameter, _ in step.moves}
+        before = {name: value.clone() for name, value in self.named_buffers()}
+        yield
+        for name, value in self.named_buffers():
+            old = before[name] if before[name].shape == value.shape else 0  # a state that got its size in this step
+            value.copy_(torch.where(step.is_finite, value, old))
+        with torch.no_grad():
+            for parameter, _ in step.moves:
+                parameter.copy_(torch.where(step.is_finite, parameter, moved[id(parameter)]))
+
+    def _observe(self, step: Step, learning_rate: float) -> None:
         with torch.no_grad():
             for parameter, direction in step.moves:
                 parameter.sub_(direction, alpha=learning_rate)
@@ -173,7 +201,6 @@ class Balancer(nn.Module):
         size = torch.where(step.active, step.weights, 0).abs()
         is_low = (self.base > 0) & (size < LOW_SHARE * size.sum())
         self.low.copy_(torch.where(step.active, (self.low + 1) * is_low, self.low))
-        self.steps += 1
 
     def revisit(self, step: Step, after: Tensor) -> None:
         """Shows the method the losses of the batch after the step, shape ``(T,)``; before `observe`."""
@@ -182,7 +209,6 @@ class Balancer(nn.Module):
     def skip(self) -> None:
         """Ends a step that is not taken: the last weights and all state stay."""
         self.steps += 1
-        self.skipped += 1
 
     def collapsed(self) -> list[str]:
         """Tasks whose weight has been under 1 % of the sum for 200 steps or more; waits for the device."""
@@ -191,12 +217,12 @@ class Balancer(nn.Module):
         return [name for name, steps in zip(self.weighting.task_names, self.low.tolist()) if steps >= LOW_STEPS]
 
     def get_extra_state(self) -> Tensor:
-        """The counters, for the checkpoint."""
-        return torch.tensor([self.steps, self.skipped])
+        """The counter, for the checkpoint."""
+        return torch.tensor(self.steps)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Restores the counters."""
-        self.steps, self.skipped = state.tolist()
+        """Restores the counter."""
+        self.steps = int(state)
 
     def _look(
         self, part: Losses, losses: Tensor, probe: bool = False, draw: Callable[[], Losses] | None = None
@@ -206,7 +232,7 @@ class Balancer(nn.Module):
         stats = TaskStats(losses, part.counts > 0, key=(self.seed, self.steps))
         if needs == "losses" and not probe:
             return stats, None
-        seen = Probe(self.site, part.values)
+        seen = Probe(self.site, part.values, self._scale)
         stats = replace(stats, active=stats.active & seen.reached())
         if needs == "norms":
             return replace(stats, norms=seen.norms(), gramian=seen.gramian() if probe else None), seen
@@ -218,7 +244,7 @@ class Balancer(nn.Module):
         return stats, seen
 
     def _probe_more(self, draw: Callable[[], Losses]) -> Tensor:
-        return Probe(self.site, draw().values).matrix()
+        return Probe(self.site, draw().values, self._scale).matrix()
 
     def _weigh(self, stats: TaskStats, counts: Tensor) -> Step:
         own, asked = self.last, self.asks
@@ -250,6 +276,7 @@ class Balancer(nn.Module):
 
     def _run(self, total: Tensor, weights: Tensor, stats: TaskStats, seen: Probe | None) -> None:
         """The one backward of a part of the batch; at the site with the method's own gradient, if it gives one."""
+        total = total if self._scale is None else total * self._scale
         if seen is None or self.weighting.needs == "losses" or not self.asks:  # then diagnosis must change nothing
             total.backward()
             return
@@ -260,7 +287,9 @@ class Balancer(nn.Module):
         if seen.is_at_parameters:
             seen.backward(total, seen.combined(weights) if direction is None else seen.split(direction))
             return
-        replaced = [] if direction is None else seen.split(direction)
+        replaced = (
+            [] if direction is None else seen.split(direction if self._scale is None else direction * self._scale)
+        )
         with ExitStack() as hooks:
             for tensor, part in zip(seen.tensors, replaced):
                 hooks.callback(tensor.register_hook(_replacement(part)).remove)

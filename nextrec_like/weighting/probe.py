@@ -17,16 +17,25 @@ class Probe:
     Args:
         site: Where to look.
         losses: One scalar per task.
+        scale: What losses are multiplied with on the way, so that small 16-bit gradients are not lost; the gradients
+            here are free of it.
 
     Attributes:
         tensors: The site.
         gradients: For each task its gradient on each tensor; None where a loss does not reach it.
     """
 
-    def __init__(self, site: Site, losses: Sequence[Tensor]) -> None:
-        self.tensors = site.tensors(losses)
-        self.gradients = [task_gradients(loss, self.tensors) for loss in losses]
+    def __init__(self, site: Site, losses: Sequence[Tensor], scale: Tensor | None = None) -> None:
+        self.tensors, self.scale = site.tensors(losses), scale
+        self.gradients = [self._gradients(loss) for loss in losses]
+        self._site = site
         site.release()
+
+    def _gradients(self, loss: Tensor) -> Sequence[Tensor | None]:
+        if self.scale is None:
+            return task_gradients(loss, self.tensors)
+        scaled = task_gradients(loss * self.scale, self.tensors)
+        return [None if part is None else part.float() / self.scale for part in scaled]
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -40,8 +49,8 @@ class Probe:
 
     def reached(self) -> Tensor:
         """Tasks whose loss depends on the site, bool, shape ``(T,)``."""
-        found = [any(part is not None for part in by_task) for by_task in self.gradients]
-        return torch.tensor(found, device=self.tensors[0].device)
+        found = tuple(any(part is not None for part in by_task) for by_task in self.gradients)
+        return self._site.mask(found, self.tensors[0].device)
 
     def backward(self, total: Tensor, gradient: Sequence[Tensor | None] | None) -> None:
         """``total.backward()``, except that the gradient of the site, if any, is given, and not computed once more.
@@ -52,7 +61,7 @@ class Probe:
         others = [leaf for leaf in trained_leaves(total) if id(leaf) not in known]
         if others:
             total.backward(inputs=others)
-        for tensor, part in zip(self.tensors, gradient or ()):
+        for tensor, part in zip(self.tensors, self.scaled(gradient or ())):
             if part is not None:
                 tensor.grad = part if tensor.grad is None else tensor.grad + part
 
@@ -68,6 +77,10 @@ class Probe:
     def split(self, vector: Tensor) -> list[Tensor]:
         """A vector of shape ``(M,)`` as parts with the shapes of the tensors."""
         return [part.view_as(tensor) for part, tensor in zip(vector.split(list(self.blocks)), self.tensors)]
+
+    def scaled(self, parts: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
+        """Gradients of the site as they would come through the graph."""
+        return parts if self.scale is None else [None if part is None else part * self.scale for part in parts]
 
     def norms(self) -> Tensor:
         """Norm of each task's gradient, float32, shape ``(T,)``."""

@@ -37,6 +37,7 @@ class Site:
         self._handle: RemovableHandle | None = None
         self._found: list[Tensor] | None = None
         self._checked = False
+        self._masks: dict[tuple[tuple[bool, ...], torch.device], Tensor] = {}
 
     def attach(self) -> None:
         """Begins to record the output of a declared module."""
@@ -67,6 +68,13 @@ class Site:
             self._check(losses, site)
             self._checked = True
         return site
+
+    def mask(self, values: tuple[bool, ...], device: torch.device) -> Tensor:
+        """The values on a device, which a GPU is waited for only the first time, shape ``(T,)``."""
+        key = (values, device)
+        if key not in self._masks:
+            self._masks[key] = torch.tensor(values, device=device)
+        return self._masks[key]
 
     def _search(self, losses: Sequence[Tensor]) -> list[Tensor]:
         if self._found is None:

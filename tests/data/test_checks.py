@@ -159,16 +159,16 @@ def test_regression_child_may_have_a_value_where_the_parent_did_not_happen():
 )
 def test_label_that_teaches_nothing_is_a_warning(labels, message):
     with pytest.warns(InputWarning, match=message):
-        warn_of_labels(np.array(labels, np.float64), TASKS, needs_all_impressions=True)
+        warn_of_labels([np.array(labels, np.float64)], TASKS, needs_all_impressions=True)
 
 
 def test_unlabelled_child_is_no_loss_where_only_clicked_rows_are_learned_from():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_labels(np.array([[0, np.nan, 1], [1, 1, 2], [1, 0, 2]]), TASKS, needs_all_impressions=False)
+        warn_of_labels([np.array([[0, np.nan, 1], [1, 1, 2], [1, 0, 2]])], TASKS, needs_all_impressions=False)
 
 
 def test_good_labels_warn_of_nothing():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        warn_of_labels(packed().labels, TASKS, needs_all_impressions=True)
+        warn_of_labels(packed().label_blocks(), TASKS, needs_all_impressions=True)

@@ -230,13 +230,10 @@ def test_integer_and_its_decimal_text_are_the_same_id(train, test, expected):
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "shown"),
-    [(["a", "b"], [None, 3, 2], "3"), ([5, 6], ["007"], "007"), ([None], ["a"], "a"), ([5], [2, 3], "2")],
+    ("train", "test"), [(["a", "b"], [None, 3, 2]), ([5, 6], ["007"]), ([None], ["a"]), ([5], [2, 3])]
 )
-def test_column_without_one_known_value_is_warned_of(train, test, shown):
-    with pytest.warns(
-        InputWarning, match=rf"No value of column `x` is known from the training rows \(first: `{shown}`\)"
-    ):
+def test_column_without_one_known_value_is_warned_of(train, test):
+    with pytest.warns(InputWarning, match="No value of column `x` is known from the training rows"):
         encode(IdColumn("x"), train, test * 100)
 
 

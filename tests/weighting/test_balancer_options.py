@@ -94,7 +94,7 @@ def test_step_that_is_skipped_leaves_weights_and_state():
     step(balancer, parameter)
     balancer.backward([TaskLosses([parameter.sum() * float("nan"), parameter.sum()], torch.tensor([1, 1]))])
     balancer.skip()
-    assert (balancer.skipped, balancer.steps, balancer.weighting.seen) == (1, 2, 1)
+    assert (balancer.steps, balancer.weighting.seen) == (2, 1)
     assert balancer.last.tolist() == [1.0, 3.0]
 
 

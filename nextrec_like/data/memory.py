@@ -1,0 +1,28 @@
+"""How much memory there is."""
+
+import os
+from pathlib import Path
+
+
+def available_memory() -> int:
+    """Bytes that can be allocated without swapping, within the limit of a container where there is one."""
+    known = _lines("/proc/meminfo").get("MemAvailable:", "").removesuffix(" kB")
+    free = int(known) * 1024 if known else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
+    return free if limit is None or used is None else min(free, max(0, limit - used))
+
+
+def _lines(file: str) -> dict[str, str]:
+    """The rest of each line by its first word; nothing without the file, as on other systems than Linux."""
+    try:
+        lines = Path(file).read_text(encoding="ascii").splitlines()
+    except OSError:
+        return {}
+    return {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1] for line in lines if " " in line}
+
+
+def _number(file: str) -> int | None:
+    try:
+        return int(Path(file).read_text(encoding="ascii"))
+    except (OSError, ValueError):  # "max" where there is no limit
+        return None

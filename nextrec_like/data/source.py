@@ -1,0 +1,34 @@
+"""What training, evaluation and prediction ask of a data set, wherever its rows are."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from nextrec_like.batch import Batch
+from nextrec_like.data.packed import PackedData
+
+
+class Rows(Protocol):
+    """Rows in memory (`PackedData`) or in files (`StreamedData`)."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def blocks(self) -> Iterator[PackedData]:
+        """All rows in order, in blocks that fit in memory; without labels if they were not asked for."""
+
+    def label_blocks(self) -> Iterator[np.ndarray]:
+        """The labels in order, NaN where not observed, float64, shape ``(n, T)``; the same blocks for any source."""
+
+    def batches(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
+    ) -> Iterator[Batch]:
+        """An epoch from its batch `start` on, on the device; in row order or, with a generator, shuffled."""
+
+    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
+        """A batch that does not depend on the batches of the epoch."""
+
+    def on(self, device: torch.device, device_data: bool | str = "auto") -> "Rows":
+        """The same rows, on the device where they may be and fit."""

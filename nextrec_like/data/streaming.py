@@ -1,0 +1,157 @@
+"""Rows that are read from files whenever they are needed, because they may not fit in memory."""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from nextrec_like.batch import Batch
+from nextrec_like.data.blocks import BLOCK_ROWS
+from nextrec_like.data.packed import PackedData, join
+from nextrec_like.data.prefetch import on_device, prefetched
+from nextrec_like.data.recut import part_lengths, recut
+from nextrec_like.errors import InputError
+
+SHUFFLE_ROWS = 2**19
+OPEN_GROUPS = 4
+"""Row groups that a shuffled epoch reads in turn."""
+PIECE_ROWS = 2**16
+
+
+class RowGroups(Protocol):
+    """Packed rows in files, in groups that are read independently: `ParquetRows` or `CachedRows`."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """Rows of each group."""
+
+    def read(self, group: int, start: int, piece_rows: int, full: bool = False) -> Iterator[PackedData]:
+        """The rows of a group from `start`, a multiple of `piece_rows`, on; `full` with what only metrics need."""
+
+    def labels(self, piece_rows: int) -> Iterator[np.ndarray]:
+        """The labels of all rows in order, float64, shape ``(n, T)``."""
+
+
+class StreamedData:
+    """Rows in files, of which a few windows are in memory at a time.
+
+    A shuffled epoch reads row groups in random order, four of them in turn, and shuffles each window of
+    `shuffle_rows` rows. The order follows from the seed, the sizes of the row groups and `shuffle_rows` alone. Rows
+    that lie in the same order as something they should not follow, such as time, are mixed better by more and
+    smaller row groups.
+
+    Args:
+        source: The files.
+        shuffle_rows: Rows that are shuffled together.
+    """
+
+    def __init__(self, source: RowGroups, shuffle_rows: int = SHUFFLE_ROWS) -> None:
+        self.source, self.shuffle_rows = source, shuffle_rows
+        self._sizes = source.sizes
+        self._window: PackedData | None = None
+
+    def __len__(self) -> int:
+        return sum(self._sizes)
+
+    def blocks(self) -> Iterator[PackedData]:
+        """All rows in order, in blocks of `BLOCK_ROWS`."""
+        pieces = prefetched(self._pieces(range(len(self._sizes)), full=True))
+        return recut(pieces, part_lengths(len(self), BLOCK_ROWS), PackedData.slice, join)
+
+    def label_blocks(self) -> Iterator[np.ndarray]:
+        """The labels in order, at most `BLOCK_ROWS` at a time, float64, shape ``(n, T)``."""
+        lengths = part_lengths(len(self), BLOCK_ROWS)
+        return recut(self.source.labels(PIECE_ROWS), lengths, lambda rows, a, b: rows[a:b], np.concatenate)
+
+    def batches(
+        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
+    ) -> Iterator[Batch]:
+        """As `PackedData.batches`, with the order of this class; a background thread reads the next window.
+
+        Batches that are left out at the start are not packed, and of row groups before them nothing is read.
+        """
+        return on_device(self._batches(batch_size, generator, start), device)
+
+    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
+        """A batch of rows drawn independently of each other, but only from the window of the present batch."""
+        window = next(self._windows(None, 0)) if self._window is None else self._window
+        return window.sample(num_rows, device, generator)
+
+    def on(self, device: torch.device, device_data: bool | str = "auto") -> "StreamedData":
+        """The rows stay in their files.
+
+        Raises:
+            InputError: If they have to be on a GPU.
+        """
+        if device.type == "cuda" and device_data is True:
+            raise InputError("Streamed rows are not kept on the device; give `streaming=False`, or no `device_data`.")
+        return self
+
+    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Iterator[Batch]:
+        seed = None if generator is None else int(torch.randint(2**63 - 1, (), generator=generator))
+        windows = self._noted(prefetched(self._windows(seed, start * batch_size)))
+        lengths = part_lengths(len(self), batch_size)[start:]
+        for part in recut(windows, lengths, PackedData.slice, join):
+            yield part.rows
+
+    def _noted(self, windows: Iterator[PackedData]) -> Iterator[PackedData]:
+        for window in windows:
+            self._window = window
+            yield window
+
+    def _windows(self, seed: int | None, skip: int) -> Generator[PackedData, None, None]:
+        """The rows of an epoch in their order, without the first `skip`; without a seed in the order of the files."""
+        if seed is None:
+            yield from self._pieces(range(len(self._sizes)), skip=skip)
+            return
+        first, skip = divmod(skip, self.shuffle_rows)
+        order = np.random.default_rng(seed).permutation(len(self._sizes)).tolist()
+        pieces = self._pieces(order, num_open=OPEN_GROUPS, skip=first * self.shuffle_rows)
+        lengths = [min(self.shuffle_rows, len(self) - start) for start in range(0, len(self), self.shuffle_rows)]
+        for number, window in enumerate(recut(pieces, lengths[first:], PackedData.slice, join), first):
+            # A seed for each window, because an epoch may begin at any of them.
+            place = np.random.default_rng([seed, number]).permutation(len(window))
+            yield window.take(place[skip:])
+            skip = 0
+
+    def _pieces(
+        self, order: Sequence[int], num_open: int = 1, skip: int = 0, full: bool = False
+    ) -> Generator[PackedData, None, None]:
+        """The rows of all row groups piece by piece, without the first `skip`."""
+        readers: dict[int, Iterator[PackedData]] = {}
+        for piece in _in_turn(self._sizes, order, num_open):
+            if skip >= piece.stop - piece.start:
+                skip -= piece.stop - piece.start
+                continue
+            if piece.group not in readers:
+                readers[piece.group] = self.source.read(piece.group, piece.start, PIECE_ROWS, full)
+            packed = next(readers[piece.group])
+            if piece.is_last:
+                del readers[piece.group]
+            yield packed.slice(skip, len(packed)) if skip else packed
+            skip = 0
+
+
+@dataclass(frozen=True)
+class _Piece:
+    group: int
+    start: int
+    stop: int
+    is_last: bool
+
+
+def _in_turn(sizes: Sequence[int], order: Sequence[int], num_open: int) -> Iterator[_Piece]:
+    """All pieces of all groups: one of each open group in turn, where the next group takes the place of a read one."""
+    waiting = deque(group for group in order if sizes[group])
+    turns = deque((waiting.popleft(), 0) for _ in range(min(num_open, len(waiting))))
+    while turns:
+        group, start = turns.popleft()
+        stop = min(start + PIECE_ROWS, sizes[group])
+        yield _Piece(group, start, stop, is_last=stop == sizes[group])
+        if stop < sizes[group]:
+            turns.append((group, stop))
+        elif waiting:
+            turns.append((waiting.popleft(), 0))

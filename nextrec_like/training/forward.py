@@ -1,0 +1,62 @@
+"""From a batch to the losses of its tasks."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from nextrec_like.batch import Batch
+from nextrec_like.errors import warn
+from nextrec_like.objectives import Objective, TaskLosses
+
+
+class Forward:
+    """Model, then objective.
+
+    Compiled, batches of one size run as few kernels, on a GPU as one CUDA graph; others, such as the last one of an
+    epoch, run as they are, because each further size would cost a compilation of many seconds.
+
+    Args:
+        model: Gives one logit per task.
+        objective: Gives a loss per task.
+        device: Where the model is.
+        precision: Type in which the model computes.
+        jit: Whether to compile.
+    """
+
+    def __init__(
+        self, model: nn.Module, objective: Objective, device: torch.device, precision: torch.dtype, *, jit: bool
+    ) -> None:
+        self.model, self.objective, self.device, self.precision = model, objective, device, precision
+        mode = "reduce-overhead" if device.type == "cuda" else None
+        self._compiled = torch.compile(self._compute, mode=mode) if jit else None
+        self._size: int | None = None
+
+    def __call__(self, batch: Batch) -> TaskLosses:
+        assert batch.labels is not None
+        self._size = self._size or len(batch)
+        with self._autocast():
+            if self._compiled is None or len(batch) != self._size or not torch.is_grad_enabled():
+                losses, counts = self._compute(batch.ids, batch.dense, batch.labels)
+            else:
+                losses, counts = self._compute_fast(batch.ids, batch.dense, batch.labels)
+        return TaskLosses(losses, counts)
+
+    def _compute(self, ids: Tensor, dense: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+        logits = self.model(Batch(ids, dense, labels))
+        losses = self.objective({task: logit.float() for task, logit in logits.items()}, labels)
+        return losses.values, losses.counts
+
+    def _compute_fast(self, ids: Tensor, dense: Tensor, labels: Tensor) -> tuple[list[Tensor], Tensor]:
+        assert self._compiled is not None
+        try:
+            torch.compiler.cudagraph_mark_step_begin()
+            return self._compiled(ids, dense, labels)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            why = str(error).strip().splitlines()
+            warn(f"`jit` has no effect, because torch.compile failed here: {why[0] if why else type(error).__name__}")
+            self._compiled = None
+            return self._compute(ids, dense, labels)
+
+    def _autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
