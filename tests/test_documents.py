@@ -183,7 +183,8 @@ def with_few_epochs(arguments):
 
 def check_script(script, arguments):
     assert script.is_file(), script
-    if "ArgumentParser" not in script.read_text(encoding="utf-8"):
+    text = script.read_text(encoding="utf-8")
+    if "ArgumentParser" not in text and "parser_of" not in text:
         assert not arguments, f"{script.name} takes no arguments"
         return
     text = run_script(script, ["--help"])
@@ -194,6 +195,7 @@ def check_script(script, arguments):
 def run_script(script, arguments):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as output:
         patch.setattr(sys, "argv", [str(script), *arguments])
+        patch.syspath_prepend(script.parent)
         with contextlib.suppress(SystemExit) if "--help" in arguments else contextlib.nullcontext():
             runpy.run_path(str(script), run_name="__main__")
     return output.getvalue()

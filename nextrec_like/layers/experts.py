@@ -1,5 +1,6 @@
 """Experts and the gates that mix them."""
 
+from collections.abc import Sequence
 from functools import partial, reduce
 
 import torch
@@ -30,14 +31,17 @@ class Gate(nn.Module):
         self.score = nn.Linear(in_dim, num_experts)
 
     def forward(self, x: Tensor, *experts: Tensor) -> Tensor:
-        share = self.score(x).softmax(dim=-1)  # (B, E)
-        shares = share.split([group.shape[1] for group in experts], dim=1)
-        return reduce(torch.add, map(mixture, shares, experts))  # (B, H)
+        share = self.score(x).softmax(dim=-1).unsqueeze(1)  # (B, 1, E)
+        shares = share.split([group.shape[1] for group in experts], dim=2)
+        return reduce(torch.add, (mixtures(part, group)[0] for part, group in zip(shares, experts)))  # (B, H)
 
 
-def mixture(share: Tensor, experts: Tensor) -> Tensor:
-    """The sum over experts, ``(B, E), (B, E, H) -> (B, H)``.
+def mixtures(share: Tensor, experts: Tensor) -> Sequence[Tensor]:
+    """K sums over the same experts, ``(B, K, E), (B, E, H) -> (B, H)`` each."""
+    if share.shape[1] * experts.shape[1:].numel() < SMALL_PRODUCT:
+        return [(each.unsqueeze(-1) * experts).sum(dim=1) for each in share.unbind(dim=1)]
+    return torch.bmm(share, experts).unbind(dim=1)
 
-    On a CPU with small experts this is faster than B products of a row with a matrix, forward and backward.
-    """
-    return (share.unsqueeze(-1) * experts).sum(dim=1)
+
+SMALL_PRODUCT = 400
+"""Multiplications of a matrix product under which `torch.bmm` leaves BLAS for a plain loop on the CPU."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nextrec_like.layers.experts import Gate
+from nextrec_like.layers.experts import Gate, mixtures
 from nextrec_like.layers.mlp import ACTIVATIONS, MLP, Tower, parallel_linear
 from nextrec_like.layers.per_task import PerTask
 
@@ -64,14 +64,14 @@ class TaskLayers(PerTask):
         for names in self._groups if self.training else self._alone:
             layers, inputs = [self[name] for name in names], [x[name] for name in names]
             if len(names) > 1:
-                outputs.update(zip(names, self._together(layers, side_by_side(inputs), *shared).unbind(dim=1)))
+                outputs.update(zip(names, self._together(layers, side_by_side(inputs), *shared)))
             else:
                 outputs[names[0]] = layers[0](inputs[0], *shared)
         return {name: outputs[name] for name in self.names}
 
     @abstractmethod
-    def _together(self, layers: Sequence[Any], x: Tensor, *shared: Tensor) -> Tensor:
-        """The outputs of K tasks, with the tasks in dimension 1; `x` is as in `Joined`."""
+    def _together(self, layers: Sequence[Any], x: Tensor, *shared: Tensor) -> Sequence[Tensor]:
+        """The output of each task, from inputs as `Joined` takes them."""
 
     def _alike(self) -> list[list[str]]:
         """The tasks in groups that can be computed together. The repr of a module tells its shape and options."""
@@ -82,18 +82,18 @@ class TaskLayers(PerTask):
 class Towers(TaskLayers):
     """The tower of every task, ``{task: (B, in_dim)} -> {task: (B,)}``."""
 
-    def _together(self, layers: Sequence[Tower], x: Tensor, *shared: Tensor) -> Tensor:
+    def _together(self, layers: Sequence[Tower], x: Tensor, *shared: Tensor) -> Sequence[Tensor]:
         for hidden in zip(*(tower.hidden for tower in layers)):
             x = JOINED[type(hidden[0])](hidden, x)  # (B, K, H)
-        return _linear([tower.logit for tower in layers], x).squeeze(-1)  # (B, K)
+        return _linear([tower.logit for tower in layers], x).squeeze(-1).unbind(dim=1)  # (B,) each
 
 
 class Gates(TaskLayers):
     """The mixture of the same experts for every task, ``{task: (B, D)}, (B, E, H) -> {task: (B, H)}``."""
 
-    def _together(self, layers: Sequence[Gate], x: Tensor, *shared: Tensor) -> Tensor:
+    def _together(self, layers: Sequence[Gate], x: Tensor, *shared: Tensor) -> Sequence[Tensor]:
         share = _linear([gate.score for gate in layers], x).softmax(dim=-1)  # (B, K, E)
-        return torch.bmm(share, *shared)  # (B, K, H), reads the experts once for all tasks
+        return mixtures(share, *shared)  # (B, H) each
 
 
 def side_by_side(inputs: Sequence[Tensor]) -> Tensor:

@@ -1,6 +1,6 @@
 """From a batch to the losses of its tasks."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -59,4 +59,6 @@ class Forward:
             return self._compute(ids, dense, labels)
 
     def _autocast(self) -> AbstractContextManager[None]:
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32)
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)

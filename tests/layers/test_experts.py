@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from nextrec_like.layers import Experts, Gate, MLPParams
+from nextrec_like.layers.experts import mixtures
 from nextrec_like.layers.mlp import ParallelLinear, ParallelNorm
 
 
@@ -75,6 +76,23 @@ def test_gate_is_a_convex_mixture(x):
         torch.testing.assert_close(mixture[row], sum(s * e for s, e in zip(share, experts[row])))
     assert (mixture <= experts.amax(dim=1) + 1e-6).all()
     assert (mixture >= experts.amin(dim=1) - 1e-6).all()
+
+
+@pytest.mark.parametrize("width", [3, 60], ids=["small", "large"])
+@pytest.mark.parametrize("num_tasks", [1, 2])
+def test_mixtures_are_sums_over_the_experts(num_tasks, width):
+    torch.manual_seed(0)
+    share, experts = torch.rand(5, num_tasks, 7, requires_grad=True), torch.randn(5, 7, width, requires_grad=True)
+    slow = sum(share[:, :, [e]] * experts[:, [e]] for e in range(7))  # (B, K, H)
+    fast = torch.stack(list(mixtures(share, experts)), dim=1)
+    torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
+    ours, theirs = (torch.autograd.grad(out.sin().sum(), [share, experts]) for out in (fast, slow))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_gate_mixes_groups_of_experts_in_one_softmax(x):
+    gate, experts = Gate(3, 6), torch.randn(4, 6, 5)
+    torch.testing.assert_close(gate(x, *experts.split([1, 3, 2], dim=1)), gate(x, experts))
 
 
 def test_gate_stays_finite_for_huge_scores():

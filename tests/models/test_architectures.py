@@ -6,6 +6,7 @@ import torch
 from nextrec_like import Task
 from nextrec_like.data.packed import pack
 from nextrec_like.data.tables import read_table
+from nextrec_like.layers.towers import batch_tasks
 
 
 @pytest.fixture
@@ -94,6 +95,34 @@ def test_every_parameter_is_used(name, build, batch):
     model = build(name)
     sum(logit.sum() for logit in model(batch).values()).backward()
     assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["mmoe", "ple", "shared_bottom", "single_task", "esmm"])
+def test_tasks_together_have_the_logits_and_gradients_of_each_alone(name, build, batch):
+    model = build(name, target=["click", "conversion", "like"])
+    results = []
+    for together in (False, True):
+        with batch_tasks(model, together):
+            logits = model(batch)
+        loss = sum((k + 1) * logit.sin().sum() for k, logit in enumerate(logits.values()))
+        results.append(
+            (logits, dict(zip(dict(model.named_parameters()), torch.autograd.grad(loss, model.parameters()))))
+        )
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mmoe", "ple", "shared_bottom", "esmm"])
+def test_towers_of_all_tasks_can_be_computed_together(name, build, batch):
+    model = build(name)
+    reached = []
+    for together in (False, True):
+        with batch_tasks(model, together):
+            logit = model(batch)["click"].sum()
+        other = list(model.towers["conversion"].parameters())
+        gradients = torch.autograd.grad(logit, other, allow_unused=True)
+        reached.append([gradient is not None for gradient in gradients])
+    assert not any(reached[0])
+    assert all(reached[1])
 
 
 def test_esmm_is_two_towers_on_shared_embeddings(build, batch):
