@@ -22,6 +22,8 @@ from nextrec_like.training.monitor import Monitor
 COMPILE_KEYS = (
     "optimizer",
     "optimizer_params",
+    "embedding_optimizer",
+    "embedding_optimizer_params",
     "loss",
     "scheduler",
     "scheduler_params",
@@ -30,6 +32,7 @@ COMPILE_KEYS = (
     "clip_norm",
     "precision",
     "accumulate_steps",
+    "jit",
 )
 FIT_KEYS = (
     "epochs",
@@ -42,6 +45,7 @@ FIT_KEYS = (
     "min_delta",
     "restore_best",
     "device",
+    "device_data",
     "log_every",
     "diagnose",
 )

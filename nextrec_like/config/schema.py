@@ -108,6 +108,8 @@ class Training(Section):
 
     optimizer: str = COMPILE["optimizer"]
     optimizer_params: dict[str, Any] | None = COMPILE["optimizer_params"]
+    embedding_optimizer: str = COMPILE["embedding_optimizer"]
+    embedding_optimizer_params: dict[str, Any] | None = COMPILE["embedding_optimizer_params"]
     loss: str | list[Any] | dict[str, Any] | None = COMPILE["loss"]
     scheduler: str | None = COMPILE["scheduler"]
     scheduler_params: dict[str, Any] | None = COMPILE["scheduler_params"]
@@ -116,6 +118,7 @@ class Training(Section):
     clip_norm: float | None = Field(default=COMPILE["clip_norm"], gt=0)
     precision: str = COMPILE["precision"]
     accumulate_steps: int = Field(default=COMPILE["accumulate_steps"], ge=1)
+    jit: bool = COMPILE["jit"]
     epochs: int = Field(default=FIT["epochs"], ge=1)
     batch_size: int = Field(default=FIT["batch_size"], ge=1)
     shuffle: bool = FIT["shuffle"]
@@ -126,6 +129,7 @@ class Training(Section):
     min_delta: float = Field(default=FIT["min_delta"], ge=0)
     restore_best: bool = FIT["restore_best"]
     device: str = FIT["device"]
+    device_data: bool | Literal["auto"] = FIT["device_data"]
     log_every: int = Field(default=FIT["log_every"], ge=1)
     diagnose: bool = FIT["diagnose"]
     seed: int | None = Field(default=None, ge=0, exclude=True)

@@ -1,6 +1,6 @@
 """Encoded columns as a few contiguous tensors, and batches of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,7 +108,7 @@ class PackedData:
 
     def batches(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Batches on the device, in row order or, with a generator, shuffled.
 
         A single row that would remain at the end joins the batch before it, because batch normalisation
@@ -123,7 +123,7 @@ class PackedData:
         batches = self._batches(batch_size, generator, start)
         return batches if self.rows.ids.device.type == device.type else on_device(batches, device)
 
-    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Iterator[Batch]:
+    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
         order = None if generator is None else torch.randperm(len(self), generator=generator)
         order = None if order is None else order.to(self.rows.ids.device)
         for first, stop in batch_bounds(len(self), batch_size)[start:]:
@@ -132,7 +132,7 @@ class PackedData:
     def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
         """A batch of rows drawn independently of each other."""
         index = torch.randint(len(self), (min(num_rows, len(self)),), generator=generator)
-        return self.rows.rows(index.to(self.rows.ids.device)).to(device)
+        return self.rows.rows(index.to(self.rows.ids.device, non_blocking=True)).to(device)
 
 
 def join(parts: Sequence[PackedData]) -> PackedData:

@@ -29,7 +29,7 @@ def prefetched(items: Generator[T, None, None]) -> Iterator[T]:
             items.close()
 
 
-def on_device(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+def on_device(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:
     """The batches on a device; a GPU copies the next one from pinned memory while the present one is used."""
     if device.type != "cuda":
         yield from batches

@@ -1,6 +1,6 @@
 """What training, evaluation and prediction ask of a data set, wherever its rows are."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ class Rows(Protocol):
 
     def batches(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """An epoch from its batch `start` on, on the device; in row order or, with a generator, shuffled."""
 
     def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:

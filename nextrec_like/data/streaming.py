@@ -68,7 +68,7 @@ class StreamedData:
 
     def batches(
         self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """As `PackedData.batches`, with the order of this class; a background thread reads the next window.
 
         Batches that are left out at the start are not packed, and of row groups before them nothing is read.
@@ -90,7 +90,7 @@ class StreamedData:
             raise InputError("Streamed rows are not kept on the device; give `streaming=False`, or no `device_data`.")
         return self
 
-    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Iterator[Batch]:
+    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
         seed = None if generator is None else int(torch.randint(2**63 - 1, (), generator=generator))
         windows = self._noted(prefetched(self._windows(seed, start * batch_size)))
         lengths = part_lengths(len(self), batch_size)[start:]

@@ -28,7 +28,11 @@ class StepLog:
 
     def read(self) -> list[StepRecord]:
         """The steps since the last call that were not skipped; waits for the device."""
-        records = [self._record(epoch, number, *figures) for epoch, number, taken, *figures in self._pending if taken]
+        records = [
+            self._record(epoch, number, figures, norms, gramian)
+            for epoch, number, taken, figures, norms, gramian in self._pending
+            if taken
+        ]
         self._pending.clear()
         return records
 

@@ -1,6 +1,7 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
+from contextlib import closing
 from math import ceil, isfinite
 
 import torch
@@ -110,18 +111,20 @@ class Trainer:
         self.model.train()
         start = time.perf_counter()
         totals = EpochTotals(len(self.tasks), self.device)
-        for batch in self.train_data.batches(self.settings.batch_size, self.device, self.generator):
-            self._step(epoch, batch, totals)
-            shown = totals.mean_total_loss() if self.progress.wants_loss() else None
-            self.progress.advance(len(batch), shown)
-            self._call("on_step_end")
+        batches = self.train_data.batches(self.settings.batch_size, self.device, self.generator)
+        with closing(batches):  # so that no thread reads on if a step fails
+            for batch in batches:
+                self._step(epoch, batch, totals)
+                shown = totals.mean_total_loss() if self.progress.wants_loss() else None
+                self.progress.advance(len(batch), shown)
+                self._call("on_step_end")
         losses, weights = totals.read(self.tasks.names)
         seconds = time.perf_counter() - start
         self._check_progress(epoch, totals)
         self._warn_collapsed()
         self._end_epoch(epoch, losses, weights, seconds)
 
-    def _step(self, epoch: int, batch: Batch, totals: "EpochTotals") -> None:
+    def _step(self, epoch: int, batch: Batch, totals: EpochTotals) -> None:
         number = self.parts.balancer.steps + 1
         logged = number % self.settings.log_every == 0 or not self.has_stepped
         self.has_stepped = True
