@@ -1,0 +1,72 @@
+"""Compiled models: the same training up to rounding, and one warning where it cannot be had."""
+
+import warnings
+
+import pytest
+import torch
+
+from nextrec_like.errors import InputWarning
+
+COMPILER = torch._dynamo.exc.TorchDynamoException
+
+
+def weights(model):
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+def test_compiled_training_is_the_same_up_to_rounding(train):
+    options = {"epochs": 2, "batch_size": 100}  # 240 rows: the last batch of an epoch is smaller
+    plain, plain_history = train("mmoe", **options)
+    compiled, history = train("mmoe", compiled={"jit": True}, **options)
+    torch.testing.assert_close(weights(compiled), weights(plain), rtol=1e-4, atol=1e-5)
+    assert history.epochs[-1].loss["click"] == pytest.approx(plain_history.epochs[-1].loss["click"], rel=1e-4)
+
+
+def test_failing_compiler_is_one_warning_and_changes_nothing(train, monkeypatch):
+    calls = []
+
+    def compile_without_compiler(function, **options):
+        def call(*arguments):
+            calls.append(1)
+            raise COMPILER("no C++ compiler\nlong story")
+
+        return call
+
+    plain, _ = train("mmoe", epochs=2)
+    monkeypatch.setattr(torch, "compile", compile_without_compiler)
+    with pytest.warns(InputWarning) as caught:
+        fallen_back, _ = train("mmoe", compiled={"jit": True}, epochs=2)
+    assert [str(each.message) for each in caught if "jit" in str(each.message)] == [
+        "`jit` has no effect, because torch.compile failed here: no C++ compiler"
+    ]
+    assert len(calls) == 1
+    assert torch.equal(weights(plain), weights(fallen_back))
+
+
+@pytest.mark.parametrize(
+    ("compiled", "options"), [({"loss_weights": "grad_norm"}, {}), ({}, {"diagnose": True})], ids=["probes", "diagnosis"]
+)
+def test_gradients_of_single_tasks_need_the_model_as_it_is(compiled, options, train, monkeypatch):
+    monkeypatch.setattr(torch, "compile", None)
+    plain, _ = train("mmoe", compiled=compiled)
+    with pytest.warns(InputWarning, match="`jit` has no effect: gradients of single tasks"):
+        model, _ = train("mmoe", compiled={**compiled, "jit": True}, **options)
+    assert torch.equal(weights(plain), weights(model))
+
+
+def test_error_of_the_model_is_not_taken_for_one_of_the_compiler(build, train, monkeypatch):
+    model = build("mmoe")
+
+    def broken(*arguments):
+        raise ZeroDivisionError("the user's own")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    monkeypatch.setattr(type(model), "forward", broken)
+    with warnings.catch_warnings(), pytest.raises(ZeroDivisionError, match="own"):
+        train(model=model, compiled={"jit": True})
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_jit_is_true_or_false(value, build, refused):
+    with refused("`jit`", repr(value)):
+        build("mmoe").compile(jit=value)
