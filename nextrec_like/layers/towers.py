@@ -17,6 +17,9 @@ from nextrec_like.layers.per_task import PerTask
 Joined: TypeAlias = Callable[[Sequence[Any], Tensor], Tensor]
 """Layers of K tasks on their inputs: ``(B, in_dim)`` for all or ``(B, K, in_dim) -> (B, K, out_dim)``."""
 
+FEWEST = 3
+"""Tasks from which together is faster; two are as fast alone: see tests/benchmarks/towers.py."""
+
 
 @contextmanager
 def batch_tasks(model: nn.Module, on: bool) -> Iterator[None]:
@@ -46,8 +49,8 @@ class TaskLayers(PerTask):
     longer tells what tasks share, and the gradient of one task costs as much as that of all. Therefore tasks are
     computed one after the other until `batch`, and in evaluation, where results are to be those of each task alone.
 
-    What has another shape, hooks, or something of its own that cannot be joined, such as the running statistics of a
-    batch norm, is always computed alone.
+    Tasks that too few others have the shape of are always computed alone, and so are those with hooks, or with
+    something of their own that cannot be joined, such as the running statistics of a batch norm.
     """
 
     def __init__(self, names: Sequence[str], build: Callable[[str], nn.Module]) -> None:
@@ -55,9 +58,10 @@ class TaskLayers(PerTask):
         self._alone = [[name] for name in self.names]
         self._groups = self._alone
 
-    def batch(self, on: bool) -> None:
-        """From now on computes tasks together in training mode, or no longer."""
-        self._groups = self._alike() if on else self._alone
+    def batch(self, on: bool, fewest: int = FEWEST) -> None:
+        """From now on computes `fewest` or more tasks of one shape together in training mode; or none, if not `on`."""
+        joined = [group for group in self._alike() if len(group) >= fewest] if on else []
+        self._groups = joined + [[name] for name in self.names if not any(name in group for group in joined)]
 
     def forward(self, x: Mapping[str, Tensor], *shared: Tensor) -> dict[str, Tensor]:
         outputs: dict[str, Tensor] = {}

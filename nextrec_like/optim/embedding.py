@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -71,11 +72,15 @@ class TableGradients:
         self.tables, self.dense = list(tables), list(dense)
 
     @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """Within the context, look-ups in the tables go through leaves of the size of the batch."""
+    def gathered(self, *, jit: bool = False) -> Iterator[None]:
+        """Within the context, look-ups in the tables go through leaves of the size of the batch.
+
+        Args:
+            jit: Whether the model is compiled, of which look-ups then are no part: they keep what they have read.
+        """
         try:
             for rows in self.tables:
-                rows.table.lookup = rows.lookup
+                rows.table.lookup = torch.compiler.disable(rows.lookup) if jit else rows.lookup
             yield
         finally:
             for rows in self.tables:

@@ -82,7 +82,7 @@ class Trainer:
         self._prepare_balancer()
         self._call("on_fit_start")
         try:
-            with self.parts.tables.gathered(), enough_memory(self.device, self.settings.batch_size):
+            with self.parts.tables.gathered(jit=self.parts.jit), enough_memory(self.device, self.settings.batch_size):
                 while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
                     self._run_epoch(len(self.history.epochs) + 1)
         finally:

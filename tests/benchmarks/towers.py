@@ -83,7 +83,7 @@ def towers_of(workload: Workload, batch_size: int, tasks: int, device: str) -> d
 
     alone, together = Top(workload, tasks).to(device), Top(workload, tasks).to(device)
     for layers in (together.gates, together.towers):
-        layers.batch(True)
+        layers.batch(True, fewest=2)
     return {"one after the other": partial(run, alone), "together": partial(run, together)}
 
 

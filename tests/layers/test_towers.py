@@ -8,7 +8,7 @@ from nextrec_like.layers import Gate, MLPParams, Tower
 from nextrec_like.layers.mlp import ACTIVATIONS
 from nextrec_like.layers.towers import Gates, Towers, batch_tasks, side_by_side
 
-NAMES = ["click", "conversion", "like"]
+NAMES = ["click", "conversion", "like", "share"]
 
 
 def towers_of(params, names=NAMES):
@@ -114,7 +114,7 @@ def test_evaluation_is_that_of_each_task_alone_to_the_bit():
 
 
 def test_only_tasks_of_one_shape_are_computed_together_and_their_order_stays():
-    dims = {"a": (4,), "b": (5,), "c": (4,), "d": (3, 2)}
+    dims = {"a": (4,), "b": (5,), "c": (4,), "d": (3, 2), "e": (5,), "f": (4,)}
     towers = Towers(list(dims), lambda name: Tower(6, MLPParams(dims[name])))
     x = dict.fromkeys(dims, torch.randn(7, 6))
     with batch_tasks(towers, True):
@@ -122,7 +122,17 @@ def test_only_tasks_of_one_shape_are_computed_together_and_their_order_stays():
     assert list(logits) == list(dims)
     for name, logit in logits.items():
         torch.testing.assert_close(logit, slow_tower(towers[name], x[name]), rtol=1e-5, atol=1e-6)
-        assert [other for other in dims if depends(logit, towers[other])] == (["a", "c"] if name in "ac" else [name])
+        assert [other for other in dims if depends(logit, towers[other])] == (
+            ["a", "c", "f"] if name in "acf" else [name]
+        )
+
+
+def test_two_tasks_are_computed_alone_to_the_bit():
+    towers, x = towers_of(MLPParams((4,)), NAMES[:2]), own_inputs()
+    before = towers(x)
+    with batch_tasks(towers, True):
+        assert not is_together(towers, x)
+        assert all(torch.equal(logit, before[name]) for name, logit in towers(x).items())
 
 
 class Doubled(nn.Linear):
@@ -168,23 +178,24 @@ def test_what_cannot_be_joined_is_computed_alone(params):
 
 
 def test_batch_norm_keeps_the_statistics_of_each_task():
-    towers = Towers(["a", "b"], lambda _: Tower(2, MLPParams((2,), norm="batch")))
-    for name in "ab":
+    towers = Towers(["a", "b", "c"], lambda _: Tower(2, MLPParams((2,), norm="batch")))
+    for name in "abc":
         nn.init.eye_(towers[name].hidden[0].weight)
         nn.init.zeros_(towers[name].hidden[0].bias)
     with batch_tasks(towers, True):
-        towers({"a": torch.tensor([[1.0, 2.0], [3.0, 6.0]]), "b": torch.tensor([[10.0, 0.0], [20.0, 0.0]])})
+        inputs = {"a": [[1.0, 2.0], [3.0, 6.0]], "b": [[10.0, 0.0], [20.0, 0.0]], "c": [[0.0, 0.0], [0.0, 0.0]]}
+        towers({name: torch.tensor(rows) for name, rows in inputs.items()})
     assert towers["a"].hidden[1].running_mean.tolist() == pytest.approx([0.2, 0.4])  # a tenth of the way from 0
     assert towers["b"].hidden[1].running_mean.tolist() == pytest.approx([1.5, 0.0])
 
 
 def test_dropout_together_drops_a_share_of_each_task_independently():
-    towers = Towers(["a", "b"], lambda _: Tower(1, MLPParams((2000,), "sigmoid", dropout=0.25)))
+    towers = Towers(["a", "b", "c"], lambda _: Tower(1, MLPParams((2000,), "sigmoid", dropout=0.25)))
     for parameter in towers.parameters():
         nn.init.zeros_(parameter)
-    for name in "ab":  # of 2,000 hidden units at 0.5, the logit counts those that are kept
+    for name in "abc":  # of 2,000 hidden units at 0.5, the logit counts those that are kept
         nn.init.constant_(towers[name].logit.weight, 2 * 0.75 / 2000)
-    x = dict.fromkeys("ab", torch.zeros(50, 1))
+    x = dict.fromkeys("abc", torch.zeros(50, 1))
     torch.manual_seed(0)
     with batch_tasks(towers, True):
         logits = towers(x)

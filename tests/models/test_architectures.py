@@ -112,14 +112,13 @@ def test_tasks_together_have_the_logits_and_gradients_of_each_alone(name, build,
 
 
 @pytest.mark.parametrize("name", ["mmoe", "ple", "shared_bottom", "esmm"])
-def test_towers_of_all_tasks_can_be_computed_together(name, build, batch):
-    model = build(name)
+def test_towers_of_one_shape_can_be_computed_together(name, build, batch):
+    model = build(name, target=["click", "conversion", "like", "price"])
     reached = []
     for together in (False, True):
         with batch_tasks(model, together):
-            logit = model(batch)["click"].sum()
-        other = list(model.towers["conversion"].parameters())
-        gradients = torch.autograd.grad(logit, other, allow_unused=True)
+            logit = model(batch)["conversion"].sum()
+        gradients = torch.autograd.grad(logit, list(model.towers["like"].parameters()), allow_unused=True)
         reached.append([gradient is not None for gradient in gradients])
     assert not any(reached[0])
     assert all(reached[1])
