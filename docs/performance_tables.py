@@ -128,6 +128,25 @@ def stream_cell(row: dict[str, Any], name: str) -> str:
     return f"{error}, {row['error_bounds'].get(name, 0):.1e}"
 
 
+def embedding_quality(rows: list[dict[str, Any]]) -> str:
+    """A row per data set and optimizer, with all tasks in one cell, as data sets differ in them."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["data"], row["optimizer"]), []).append(row)
+    cells = [
+        [data, f"`{optimizer}`", f"{own[0]['table_lr'] or own[0]['lr']:g}", "; ".join(map(quality_cell, own))]
+        for (data, optimizer), own in found.items()
+    ]
+    return table(["data", "tables", "learning rate", "test AUC, and its difference to dense Adam"], cells)
+
+
+def quality_cell(row: dict[str, Any]) -> str:
+    """AUC of a task and, but for the reference, the paired difference with its 95 % interval."""
+    if row["difference"] is None:
+        return f"{row['task']} {row['auc']:.4f}"
+    return f"{row['task']} {row['auc']:.4f} ({row['difference']:+.4f} ± {row['half_width']:.4f})"
+
+
 def number(value: float | None, digits: int, unit: float = 1) -> str:
     """The value in a unit; empty where there is none."""
     return "" if value is None else f"{value / unit:,.{digits}f}"
@@ -137,6 +156,7 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "throughput": throughput,
     "peers": peers,
     "vocabulary": vocabulary,
+    "embedding_quality": embedding_quality,
     "streaming": streaming,
     "processor_peer": processor_peer,
     "metrics": metrics,

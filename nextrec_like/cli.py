@@ -8,9 +8,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet
 
 import nextrec_like
-from nextrec_like.config import load_config, read_data
+from nextrec_like.config import load_config, open_data
+from nextrec_like.config.data import Part, is_streamed, num_rows
 from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
@@ -24,6 +26,7 @@ from nextrec_like.runs import (
     summarize,
     train,
 )
+from nextrec_like.training.reading import files_to_stream
 
 EXAMPLES = """examples:
   nextrec-like compare configs/quickstart.yaml
@@ -87,20 +90,24 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         config = open_run(arguments.model)
         metrics, group_id = metrics or config.training.metrics, group_id or config.training.group_id
     if arguments.data:
-        table = _read(next(iter(models.values())), arguments.data)
+        rows = _rows(next(iter(models.values())), arguments.data)
     elif None in models:
         raise InputError(f"`{arguments.model}` is a model folder, so it has no rows of its own; pass `--data PATH`.")
     else:
-        part, table = "test", _test_rows(arguments.model)
+        part, rows = "test", _test_rows(arguments.model)
     results: dict[int | None, Result] = {
         seed: {
             part: model.evaluate(
-                table, metrics=metrics or ("auc", "logloss"), group_id=group_id, device=arguments.device
+                rows,
+                metrics=metrics or ("auc", "logloss"),
+                group_id=group_id,
+                device=arguments.device,
+                streaming=is_streamed(rows),
             )
         }
         for seed, model in models.items()
     }
-    _say(f"{arguments.model}   {table.num_rows:,} rows\n{describe_results(results)}")
+    _say(f"{arguments.model}   {num_rows(rows):,} rows\n{describe_results(results)}")
     if output is not None:
         with _write_errors(output), whole(output) as file:
             write_json(file, summarize(results))
@@ -111,14 +118,25 @@ def run_predict(arguments: argparse.Namespace) -> None:
     """Writes the predictions of a model, one row per row."""
     output = _output(arguments, list(TABLE_WRITERS))
     model = load_model(_one_model(arguments.model, arguments.seed))
+    if output.suffix == ".parquet":
+        model.predict(arguments.data, device=arguments.device, output=output, keep=arguments.keep)
+        written = pyarrow.parquet.read_metadata(output)
+        count, names = written.num_rows, written.schema.names
+    else:
+        table = _predictions(model, arguments)
+        with _write_errors(output), whole(output) as file:
+            TABLE_WRITERS[output.suffix](table, file)
+        count, names = table.num_rows, table.column_names
+    _say(f"wrote {output}   {count:,} rows: {', '.join(names)}")
+
+
+def _predictions(model: Model, arguments: argparse.Namespace) -> pa.Table:
+    """The columns to keep, then the predictions."""
     table = _read(model, arguments.data)
     kept = read_table(table, arguments.keep) if arguments.keep else pa.table({})
     predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
     names = [f"{name}_label" if name in predictions.column_names else name for name in kept.column_names]
-    written = pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
-    with _write_errors(output), whole(output) as file:
-        TABLE_WRITERS[output.suffix](written, file)
-    _say(f"wrote {output}   {written.num_rows:,} rows: {', '.join(written.column_names)}")
+    return pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -156,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--keep",
         type=_names,
+        default=[],
         metavar="COLUMNS",
         help="input columns to copy, such as user_id,item_id; one with the name of a prediction gets the suffix _label",
     )
@@ -209,7 +228,7 @@ def _add_common(command: argparse.ArgumentParser) -> None:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
 def _read(model: Model, paths: Sequence[str]) -> pa.Table:
@@ -217,15 +236,20 @@ def _read(model: Model, paths: Sequence[str]) -> pa.Table:
     return read_table(paths) if model.processor is None else model.processor.read(paths)
 
 
-def _test_rows(run: str) -> pa.Table:
+def _rows(model: Model, paths: Sequence[str]) -> Part:
+    """Parquet files as they are if their rows would fill the memory, otherwise as `_read`."""
+    return files_to_stream(paths, "auto", model.features, model.tasks) or _read(model, paths)
+
+
+def _test_rows(run: str) -> Part:
     config = open_run(run)
     try:
-        tables = read_data(config)
+        parts = open_data(config)
     except InputError as error:
         raise type(error)(f"{error} To evaluate on other rows, pass `--data PATH`.") from error
-    if "test" not in tables:
+    if "test" not in parts:
         raise InputError(f"The run `{run}` has no test rows; pass `--data PATH`.")
-    return tables["test"]
+    return parts["test"]
 
 
 def _one_model(folder: str, seed: int | None) -> Path:

@@ -14,7 +14,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 import nextrec_like
 from nextrec_like.config import (
@@ -26,14 +25,16 @@ from nextrec_like.config import (
     fit_arguments,
     fit_processor,
     load_config,
-    read_data,
+    open_data,
     resolve,
 )
+from nextrec_like.config.data import Part, blocks_of, is_streamed, num_rows
 from nextrec_like.data.checks import label_values
 from nextrec_like.errors import InputError
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.models import Model
 from nextrec_like.output import write_json
+from nextrec_like.tasks import Task
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.history import History
@@ -65,10 +66,10 @@ def train(config: Config, *, echo: Echo | None = None) -> Path:
         KeyboardInterrupt: If interrupted; it names the run folder, unless no epoch had ended.
     """
     say: Echo = echo or (lambda text: None)
-    tables = read_data(config)
-    processor = fit_processor(config, tables["train"])
+    parts = open_data(config)
+    processor = fit_processor(config, parts["train"])
     features = build_features(config, processor)
-    say(describe_data(config, tables))
+    say(describe_data(config, parts))
     seeds = config.training.all_seeds
     results: dict[int, Result] = {}
     histories: dict[int, History] = {}
@@ -80,7 +81,7 @@ def train(config: Config, *, echo: Echo | None = None) -> Path:
             if len(seeds) > 1:
                 say(f"\nseed {seed}")
             writer = HistoryWriter(folder, seed, histories)
-            results[seed] = train_seed(config, model, tables, writer, verbose=echo is not None)
+            results[seed] = train_seed(config, model, parts, writer, verbose=echo is not None)
             model.save(folder / model_folder(seed, seeds))
         write_json(folder / METRICS, {**summarize(results), "conflict_share": conflict_share(histories)})
     say(f"\n{describe_results(results)}\n{folder}")
@@ -88,25 +89,31 @@ def train(config: Config, *, echo: Echo | None = None) -> Path:
 
 
 def train_seed(
-    config: Config, model: Model, tables: Mapping[str, pa.Table], writer: "HistoryWriter", verbose: bool
+    config: Config, model: Model, parts: Mapping[str, Part], writer: "HistoryWriter", verbose: bool
 ) -> Result:
     """Trains a model, writing each epoch to the history of the run, and evaluates it."""
-    training = config.training
-    with config.blame("training", "tasks", "features"):
+    training, streaming = config.training, is_streamed(parts["train"])
+    with config.blame("training", "tasks", "features", "data"):
         model.fit(
-            tables["train"],
-            tables.get("valid"),
+            parts["train"],
+            parts.get("valid"),
             **fit_arguments(config),
+            streaming=streaming,
+            cache_dir=config.data.cache_dir if streaming else None,
             seed=writer.seed,
             callbacks=[writer],
             verbose=int(verbose),
         )
         return {
             part: model.evaluate(
-                tables[part], metrics=training.metrics, group_id=training.group_id, device=training.device
+                parts[part],
+                metrics=training.metrics,
+                group_id=training.group_id,
+                device=training.device,
+                streaming=streaming,
             )
             for part in ("valid", "test")
-            if part in tables
+            if part in parts
         }
 
 
@@ -222,17 +229,18 @@ def describe_run(config: Config, folder: Path) -> None:
     )
 
 
-def describe_data(config: Config, tables: Mapping[str, pa.Table]) -> str:
+def describe_data(config: Config, parts: Mapping[str, Part]) -> str:
     """Rows of each part, and how often each task happens in the training rows."""
-    rows = ", ".join(f"{part} {table.num_rows:,}" for part, table in tables.items())
-    lines = [f"{config.name}   rows: {rows}"]
-    for task in build_tasks(config):
-        with config.blame("tasks"):
-            labels = label_values(tables["train"][task.column], task)
-        observed = labels[~np.isnan(labels)]
-        mean = f"{observed.mean():.2%} positive" if task.kind == "binary" else f"mean {observed.mean():.4g}"
-        missing = f", {len(labels) - len(observed):,} not observed" if len(observed) < len(labels) else ""
-        lines.append(f"  {task.name}: {mean if len(observed) else 'no label'}{missing}")
+    rows = {part: num_rows(source) for part, source in parts.items()}
+    lines = [f"{config.name}   rows: {', '.join(f'{part} {count:,}' for part, count in rows.items())}"]
+    tasks = build_tasks(config)
+    with config.blame("tasks", "data"):
+        counts, totals = _label_totals(parts["train"], tasks)
+    for task, count, total in zip(tasks, counts, totals):
+        mean = total / max(count, 1)
+        shown = f"{mean:.2%} positive" if task.kind == "binary" else f"mean {mean:.4g}"
+        missing = f", {rows['train'] - count:,} not observed" if count < rows["train"] else ""
+        lines.append(f"  {task.name}: {shown if count else 'no label'}{missing}")
     return "\n".join(lines)
 
 
@@ -260,6 +268,16 @@ def describe_results(results: Mapping[Any, Result]) -> str:
         table = format_table(["task", *names], rows)
     notes = [f"  {task} {name}: {why}" for task, whys in _reasons(by_seed).items() for name, why in whys.items()]
     return "\n".join([title, table, *notes])
+
+
+def _label_totals(rows: Part, tasks: Sequence[Task]) -> tuple[list[int], list[float]]:
+    """By task the number of observed labels and their sum, from one pass over the labels."""
+    count, total = np.zeros(len(tasks), np.int64), np.zeros(len(tasks))
+    for block in blocks_of(rows, [task.column for task in tasks]):
+        labels = np.stack([label_values(block.table[task.column], task) for task in tasks])  # (T, n)
+        count += (~np.isnan(labels)).sum(axis=1)
+        total += np.nansum(labels, axis=1)
+    return count.tolist(), total.tolist()
 
 
 def _new_folder(output: Path, name: str) -> Path:

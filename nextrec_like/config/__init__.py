@@ -9,7 +9,7 @@ from nextrec_like.config.build import (
     rehearse,
     resolve,
 )
-from nextrec_like.config.data import fit_processor, read_data
+from nextrec_like.config.data import fit_processor, open_data, read_data
 from nextrec_like.config.document import ConfigError, dump
 from nextrec_like.config.load import load_config
 from nextrec_like.config.schema import Config
@@ -25,6 +25,7 @@ __all__ = [
     "fit_arguments",
     "fit_processor",
     "load_config",
+    "open_data",
     "read_data",
     "rehearse",
     "resolve",

@@ -17,6 +17,7 @@ from nextrec_like.errors import DivergedError, InputError
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.tasks import Task
 from nextrec_like.training.estimator import Estimator
+from nextrec_like.training.reading import Reading
 
 COMPILE = {name: parameter.default for name, parameter in signature(Estimator.compile).parameters.items()}
 FIT = {name: parameter.default for name, parameter in signature(Estimator.fit).parameters.items()}
@@ -59,6 +60,8 @@ class DataSection(Section):
     valid: Files | None = None
     test: Files | None = None
     split: Split | None = None
+    streaming: bool | Literal["auto"] = FIT["streaming"]
+    cache_dir: str | None = FIT["cache_dir"]
 
     @model_validator(mode="after")
     def _check_sources(self) -> "DataSection":
@@ -71,6 +74,18 @@ class DataSection(Section):
             if getattr(self, name) is not None and (name in parts or sources != ["train"]):
                 why = "comes from `split` already" if name in parts else f"goes with `train`, not with `{sources[0]}`"
                 raise InputError(f"`{name}` of `data` {why}; remove one of the two.")
+        return self
+
+    @model_validator(mode="after")
+    def _check_streaming(self) -> "DataSection":
+        Reading(self.streaming, self.cache_dir)
+        wanted = "streaming" if self.streaming is True else None if self.cache_dir is None else "cache_dir"
+        made = next((name for name in ("split", "synthetic_funnel") if getattr(self, name) is not None), None)
+        if wanted and made:
+            raise InputError(
+                f"`{wanted}` of `data` is for rows in parquet files, and those of `{made}` are made in memory; write "
+                f"the parts to parquet files once, and give these as `train`, `valid` and `test`."
+            )
         return self
 
 

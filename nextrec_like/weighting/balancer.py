@@ -198,6 +198,10 @@ class Balancer(nn.Module):
             seen = step.stats.active.to(self.last.device)
             self.last.copy_(torch.where(seen, step.own_weights, self.last))
             self.weighting.observe(step.stats)
+        if self.weighting.adapts:
+            self._count_low(step)
+
+    def _count_low(self, step: Step) -> None:
         size = torch.where(step.active, step.weights, 0).abs()
         is_low = (self.base > 0) & (size < LOW_SHARE * size.sum())
         self.low.copy_(torch.where(step.active, (self.low + 1) * is_low, self.low))
