@@ -32,7 +32,7 @@ from nextrec_like.data.splits import split_by_time
 CONFIGS = {
     "census_income": ("census_income_mmoe", ["training.epochs=8", "training.patience=2"]),
     "beibei": ("beibei_compare", ["training.epochs=4", "training.patience=1"]),
-    "funnel": ("synthetic_funnel_compare", ["training.optimizer=adam", "training.epochs=4", "training.patience=1"]),
+    "funnel": ("synthetic_funnel_compare", ["training.optimizer=adam", "training.epochs=2"]),
 }
 FUNNEL_ROWS = 1_000_000
 REFERENCE = "dense"
