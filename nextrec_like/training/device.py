@@ -34,16 +34,18 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 @contextmanager
-def enough_memory(device: torch.device, batch_size: int) -> Iterator[None]:
+def enough_memory(device: torch.device, doing: str, fix: str) -> Iterator[None]:
     """Within the context, a device that runs out of memory is a clear error.
 
+    Args:
+        device: The device.
+        doing: What it runs out of memory at.
+        fix: What the user can do.
+
     Raises:
-        InputError: Names the batch size and what to do.
+        InputError: With all three.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"Device '{device}' is out of memory at `batch_size` {batch_size}: lower it, raise `accumulate_steps`, use "
-            f"`precision` bf16, or keep the rows off the device with `device_data=False`."
-        ) from error
+        raise InputError(f"Device '{device}' is out of memory at {doing}: {fix}.") from error

@@ -12,6 +12,7 @@ from nextrec_like.metrics import TaskMetrics
 from nextrec_like.metrics.accumulate import MetricsAccumulator
 from nextrec_like.objectives import Objective
 from nextrec_like.tasks import Task, TaskSet
+from nextrec_like.training.device import enough_memory
 
 EVALUATION_BATCH = 16_384
 """A divisor of `BLOCK_ROWS`, so that the batches of rows in memory and in files are the same."""
@@ -65,10 +66,11 @@ def predict_packed(
     model.eval()
     parts: dict[str, list[torch.Tensor]] = {}
     try:
-        for batch in data.batches(batch_size, device):
-            logits = {task: logit.double() for task, logit in model(batch).items()}
-            for name, values in objective.probabilities(logits).items():
-                parts.setdefault(name, []).append(values)
+        with enough_memory(device, f"predicting {batch_size:,} rows", "free some of it, or use `device='cpu'`"):
+            for batch in data.batches(batch_size, device):
+                logits = {task: logit.double() for task, logit in model(batch).items()}
+                for name, values in objective.probabilities(logits).items():
+                    parts.setdefault(name, []).append(values)
     finally:
         model.train(was_training)
     return {name: torch.cat(values).cpu().numpy() for name, values in parts.items()}

@@ -1,7 +1,7 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from math import ceil, isfinite
 
 import torch
@@ -82,7 +82,7 @@ class Trainer:
         self._prepare_balancer()
         self._call("on_fit_start")
         try:
-            with self.parts.tables.gathered(jit=self.parts.jit), enough_memory(self.device, self.settings.batch_size):
+            with self.parts.tables.gathered(jit=self.parts.jit), self._enough_memory():
                 while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
                     self._run_epoch(len(self.history.epochs) + 1)
         finally:
@@ -92,6 +92,14 @@ class Trainer:
         self.progress.write_conflicts(self.history)
         self._call("on_fit_end")
         return self.history
+
+    def _enough_memory(self) -> AbstractContextManager[None]:
+        return enough_memory(
+            self.device,
+            f"`batch_size` {self.settings.batch_size}",
+            "lower it, raise `accumulate_steps`, use `precision` bf16, or keep the rows off the device with "
+            "`device_data=False`",
+        )
 
     def _prepare_balancer(self) -> None:
         balancer = self.parts.balancer

@@ -44,7 +44,9 @@ def test_failing_compiler_is_one_warning_and_changes_nothing(train, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("compiled", "options"), [({"loss_weights": "grad_norm"}, {}), ({}, {"diagnose": True})], ids=["probes", "diagnosis"]
+    ("compiled", "options"),
+    [({"loss_weights": "grad_norm"}, {}), ({}, {"diagnose": True})],
+    ids=["probes", "diagnosis"],
 )
 def test_gradients_of_single_tasks_need_the_model_as_it_is(compiled, options, train, monkeypatch):
     monkeypatch.setattr(torch, "compile", None)

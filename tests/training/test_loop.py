@@ -230,3 +230,25 @@ def test_normalised_models_train_where_one_row_would_remain(norm, build, train, 
     _, history = train(model=model, data=odd, batch_size=60, epochs=2)
     assert history.epochs[1].loss["click"] < history.epochs[0].loss["click"]
     assert np.isfinite(model.predict({n: v[:1] for n, v in table.items()}, device="cpu")).all(axis=None)
+
+
+def test_device_out_of_memory_is_one_sentence(build, train, monkeypatch, refused):
+    model = build("mmoe")
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(type(model.experts), "forward", full)
+    with refused("Device 'cpu' is out of memory at `batch_size` 60", "accumulate_steps", "device_data=False"):
+        train(model=model)
+
+
+def test_prediction_out_of_memory_is_one_sentence(train, table, monkeypatch, refused):
+    model, _ = train("mmoe")
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(type(model.experts), "forward", full)
+    with refused("Device 'cpu' is out of memory at predicting 16,384 rows", "device='cpu'"):
+        model.predict(table, device="cpu")
