@@ -121,7 +121,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     if output.suffix == ".parquet":
         model.predict(arguments.data, device=arguments.device, output=output, keep=arguments.keep)
         written = pyarrow.parquet.read_metadata(output)
-        count, names = written.num_rows, written.schema.names
+        count, names = written.num_rows, written.schema.to_arrow_schema().names
     else:
         table = _predictions(model, arguments)
         with _write_errors(output), whole(output) as file:

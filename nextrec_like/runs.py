@@ -192,7 +192,7 @@ def open_run(folder: str | Path) -> Config:
 
 
 def summarize(results: Mapping[Any, Result]) -> dict[str, Any]:
-    """Content of ``metrics.json``: for each part the mean over seeds, then each seed, then why a value is missing."""
+    """Content of ``metrics.json``: means over seeds of each part, seeds, reasons of missing values, error bounds."""
     parts = next(iter(results.values()))
     means: dict[str, Any] = {"valid": {}, "test": {}}
     for part in parts:
@@ -201,6 +201,7 @@ def summarize(results: Mapping[Any, Result]) -> dict[str, Any]:
         **means,
         "seeds": {str(seed): result for seed, result in results.items()},
         "reasons": {part: _reasons([result[part] for result in results.values()]) for part in parts},
+        "error_bounds": {part: _error_bounds([result[part] for result in results.values()]) for part in parts},
     }
 
 
@@ -267,6 +268,11 @@ def describe_results(results: Mapping[Any, Result]) -> str:
         rows = [[task, *(values.get(name, "") for name in names)] for task, values in cells.items()]
         table = format_table(["task", *names], rows)
     notes = [f"  {task} {name}: {why}" for task, whys in _reasons(by_seed).items() for name, why in whys.items()]
+    notes += [
+        f"  {task} {name}: within about {bound:.2g} of the exact value"
+        for task, bounds in _error_bounds(by_seed).items()
+        for name, bound in bounds.items()
+    ]
     return "\n".join([title, table, *notes])
 
 
@@ -323,4 +329,13 @@ def _reasons(by_seed: Sequence[Mapping[str, TaskMetrics]]) -> dict[str, dict[str
         task: reasons
         for task in by_seed[0]
         if (reasons := {name: why for result in by_seed for name, why in result[task].reasons.items()})
+    }
+
+
+def _error_bounds(by_seed: Sequence[Mapping[str, TaskMetrics]]) -> dict[str, dict[str, float]]:
+    """The largest bound of any seed, of the metrics that are not exact."""
+    return {
+        task: {name: max(result[task].error_bounds.get(name, 0.0) for result in by_seed) for name in names}
+        for task in by_seed[0]
+        if (names := list(dict.fromkeys(name for result in by_seed for name in result[task].error_bounds)))
     }

@@ -1,5 +1,6 @@
 """A tiny learnable data set, and tiny models to go with it."""
 
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -107,3 +108,9 @@ def refused():
             assert word in str(caught.value)
 
     return check
+
+
+@pytest.fixture
+def own_threads():
+    """Counts the threads of this library that run; libraries and other tests have threads of their own."""
+    return lambda: sum(thread.name.startswith("nextrec_like") for thread in threading.enumerate())

@@ -111,7 +111,7 @@ def test_run_folder_holds_config_versions_history_metrics_and_model(here):
 def test_metrics_have_part_task_and_metric(here):
     content = read_json(here / "runs" / "job-001" / "metrics.json")
 
-    assert set(content) == {"valid", "test", "seeds", "reasons", "conflict_share"}
+    assert set(content) == {"valid", "test", "seeds", "reasons", "error_bounds", "conflict_share"}
     assert list(content["test"]) == ["click", "conversion", "conversion_given_click"]
     assert list(content["test"]["click"]) == ["auc", "gauc", "gauc_groups", "logloss"]
     assert content["seeds"] == {"0": {part: content[part] for part in ("valid", "test")}}
@@ -702,6 +702,16 @@ def test_missing_metric_of_one_seed_makes_the_mean_missing():
     assert content["valid"] == {}
     assert content["reasons"] == {"test": {"a": {"auc": "One class."}}}
     assert "-" in describe_results(results)
+
+
+def test_error_bound_of_a_metric_is_that_of_the_worst_seed():
+    results = {
+        seed: {"test": {"a": TaskMetrics({"auc": 0.5, "logloss": 0.1}, error_bounds=bounds)}}
+        for seed, bounds in enumerate([{}, {"auc": 0.003}, {"auc": 0.001}])
+    }
+
+    assert summarize(results)["error_bounds"] == {"test": {"a": {"auc": 0.003}}}
+    assert describe_results(results).endswith("\n  a auc: within about 0.003 of the exact value")
 
 
 def test_train_raises_input_errors_to_python(here):

@@ -137,6 +137,23 @@ WRONG = [
     ("optimizer_params: {lr: 1e-3}", "device: tpu9", "22:3", "`device` should be"),
     ("optimizer_params: {lr: 1e-3}", "seeds: [1, 1]", "22:3", "`seeds` should differ from each other."),
     ("optimizer_params: {lr: 1e-3}", "scheduler: StepLr", "22:3", "Unknown scheduler `StepLr`. Did you mean `StepLR`?"),
+    ("optimizer_params: {lr: 1e-3}", "embedding_optimizer: lazy_adm", "22:3", "Did you mean `lazy_adam`?"),
+    ("optimizer_params: {lr: 1e-3}", "embedding_optimiser: sgd", "22:3", "Did you mean `embedding_optimizer`?"),
+    (
+        "optimizer_params: {lr: 1e-3}",
+        "embedding_optimizer: sgd\n  embedding_optimizer_params: {lrr: 1}",
+        "23:32",
+        "Unknown option of embedding_optimizer `sgd` `lrr`. Did you mean `lr`?",
+    ),
+    (
+        "optimizer_params: {lr: 1e-3}",
+        "embedding_optimizer: sgd\n  embedding_optimizer_params: {lr: abc}",
+        "23:32",
+        "`lr` should be a finite non-negative number. Received 'abc'.",
+    ),
+    ("optimizer_params: {lr: 1e-3}", "embedding_optimizer_params: {lr: 1}", "22:3", "given by name: lazy_adam"),
+    ("optimizer_params: {lr: 1e-3}", "jit: 1", "22:3", "`training.jit` should be a boolean. Received 1."),
+    ("optimizer_params: {lr: 1e-3}", "device_data: gpu", "22:3", "`training.device_data` should be"),
     ("gauc]", "gauk]", "23:18", "Unknown metric `gauk`. Did you mean `gauc`?"),
     ("  group_id: user_id\n", "", "23:18", "The metric `gauc` needs the group of each row; set `group_id`"),
     ("model:", "objective: entire\nmodel:", "16:1", "Unknown objective `entire`. Did you mean `entire_space`?"),
@@ -378,7 +395,7 @@ def test_resolved_configuration_has_all_defaults_and_resolves_to_itself(load):
 
 def test_training_section_has_every_argument_of_compile_and_fit():
     elsewhere = {"self", "train", "valid_data", "valid_split", "callbacks", "verbose", "objective", "loss_weights"}
-    elsewhere |= {"checkpoint_dir", "resume"}
+    elsewhere |= {"checkpoint_dir", "resume", "streaming", "cache_dir"}
     arguments = {*signature(Model.compile).parameters, *signature(Model.fit).parameters} - elsewhere
 
     assert arguments == set(Training.model_fields) - {"seeds"}

@@ -74,6 +74,20 @@ def build_features(config: Config, processor: DataProcessor | None) -> dict[str,
         return {word: [kind(**_fields(entry)) for entry in entries] for word, (kind, entries) in zip(words, kinds)}
 
 
+def stand_ins(config: Config) -> dict[str, list[Any]]:
+    """Features as wide as those of `build_features`, while no processor knows their vocabularies."""
+    columns = build_columns(config)
+    if not columns:
+        return build_features(config, None)
+    numbers = [each.name for each in columns if isinstance(each, NumericColumn) and each.scaling != "quantile"]
+    ids = {each.name: getattr(each, "max_len", 1) for each in columns if each.name not in numbers}
+    return {
+        "dense_features": [DenseFeature(name) for name in numbers],
+        "sparse_features": [],
+        "sequence_features": [SequenceFeature(name, vocab_size=2, max_len=length) for name, length in ids.items()],
+    }
+
+
 def build_tasks(config: Config) -> list[Task]:
     """The tasks."""
     with config.blame("tasks"):
@@ -111,11 +125,10 @@ def rehearse(config: Config) -> Model:
         InputError: For anything that the model, `compile` or `fit` would refuse.
     """
     columns = build_columns(config)
-    features = {"dense_features": [DenseFeature(column.name) for column in columns]}
     with config.blame("features"):
         if columns:
             checked_columns(columns)
-    model = build_model(config, features if columns else build_features(config, None))
+    model = build_model(config, stand_ins(config))
     training = config.training
     with config.blame("training"):
         metrics = check_metrics(training.metrics)

@@ -8,18 +8,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from nextrec_like.config.build import build_columns, build_features, build_tasks
+from nextrec_like.config.build import build_columns, build_features, build_tasks, stand_ins
 from nextrec_like.config.schema import Config, Split
 from nextrec_like.data.blocks import Block, ParquetBlocks, parquet_files
 from nextrec_like.data.checks import check_children, check_source, label_values
-from nextrec_like.data.columns import NumericColumn, text_columns
+from nextrec_like.data.columns import text_columns
 from nextrec_like.data.packed import pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.splits import split_by_group, split_by_time, split_random
 from nextrec_like.data.synthetic import synthetic_funnel
 from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.errors import InputError, within
-from nextrec_like.features import DenseFeature, FeatureSet, SequenceFeature
+from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import METRICS
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.arguments import group_of
@@ -116,20 +116,8 @@ def _streamed(config: Config) -> dict[str, list[Path]] | None:
             return None
         files[part] = found
     every = [file for paths in files.values() for file in paths]
-    return files if files_to_stream(every, data.streaming, _layout(config), TaskSet(build_tasks(config))) else None
-
-
-def _layout(config: Config) -> FeatureSet:
-    """Features of the width of the real ones, whose vocabularies may not be known yet."""
-    columns = build_columns(config)
-    if not columns:
-        return FeatureSet(*build_features(config, None).values())
-    numbers = [each.name for each in columns if isinstance(each, NumericColumn) and each.scaling != "quantile"]
-    ids = {each.name: getattr(each, "max_len", 1) for each in columns if each.name not in numbers}
-    return FeatureSet(
-        [DenseFeature(name) for name in numbers],
-        sequence=[SequenceFeature(name, vocab_size=2, max_len=length) for name, length in ids.items()],
-    )
+    features, tasks = FeatureSet(*stand_ins(config).values()), TaskSet(build_tasks(config))
+    return files if files_to_stream(every, data.streaming, features, tasks) else None
 
 
 def _sources(config: Config) -> Mapping[str, TableLike]:

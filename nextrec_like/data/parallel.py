@@ -27,5 +27,5 @@ def for_each(function: Callable[[Item], Result], items: Sequence[Item], num_rows
     threads = min(pa.cpu_count(), len(items))
     if threads < 2 or num_rows < FEW_ROWS:
         return [function(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="nextrec_like-columns") as pool:
         return list(pool.map(function, items))

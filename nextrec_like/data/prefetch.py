@@ -17,7 +17,7 @@ def prefetched(items: Generator[T, None, None]) -> Iterator[T]:
     The thread has ended and the items are closed once this iterator is exhausted, closed or collected; an error of the
     items is raised unchanged.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="nextrec_like-prefetch") as pool:
         try:
             future = pool.submit(next, items, None)
             while (item := future.result()) is not None:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 from torch import nn
@@ -11,6 +12,7 @@ from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, SequenceFeature, SparseFeature
 from nextrec_like.layers import EmbeddingTable, MLPParams
+from nextrec_like.layers.towers import batch_tasks
 from nextrec_like.tasks import Task, TaskSet, build_tasks
 from nextrec_like.training.estimator import Estimator
 
@@ -111,6 +113,13 @@ class Model(Estimator):
     def embedding_tables(self) -> list[EmbeddingTable]:
         """The modules that hold embedding tables."""
         return [module for module in self.modules() if isinstance(module, EmbeddingTable)]
+
+    def tasks_together(self, on: bool) -> AbstractContextManager[None]:
+        """Within the context, training computes the towers and gates of all tasks by the same products, if `on`.
+
+        Only for steps that look at no gradient of a single task; see `layers.towers`.
+        """
+        return batch_tasks(self, on)
 
     def dense_parameters(self) -> list[nn.Parameter]:
         """All parameters outside the embedding tables."""

@@ -2,6 +2,7 @@
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
     @abstractmethod
     def embedding_tables(self) -> Sequence[Table]:
         """The modules that hold embedding tables."""
+
+    @abstractmethod
+    def tasks_together(self, on: bool) -> AbstractContextManager[None]:
+        """Whether training computes tasks by the same products; see `models.Model`."""
 
     @abstractmethod
     def representation(self) -> nn.Module | None:
@@ -284,7 +289,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             if resume_from is not None:
                 resume_from.restore(trainer)
             try:
-                return trainer.fit()
+                with self.tasks_together(not (trainer.looks_at_tasks or trainer.parts.jit)):
+                    return trainer.fit()
             finally:
                 if schedule.steps > steps:
                     self.is_fitted = True

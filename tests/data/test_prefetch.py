@@ -25,47 +25,47 @@ class Items:
             self.is_closed = True
 
 
-def assert_ended(items):
+def assert_ended(items, own_threads):
     assert items.is_closed
     assert not any(thread.is_alive() for thread in items.threads)
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
-def test_items_come_in_order_from_one_other_thread():
+def test_items_come_in_order_from_one_other_thread(own_threads):
     items = Items()
     assert list(prefetched(items())) == [1, 2, 3, 4, 5]
     assert len(items.threads) == 1
     assert threading.main_thread() not in items.threads
-    assert_ended(items)
+    assert_ended(items, own_threads)
 
 
-def test_one_item_is_made_ahead():
+def test_one_item_is_made_ahead(own_threads):
     items = Items()
     iterator = prefetched(items())
     assert next(iterator) == 1
     iterator.close()
     assert items.made <= 2
-    assert_ended(items)
+    assert_ended(items, own_threads)
 
 
-def test_error_of_an_item_is_raised_as_it_is():
+def test_error_of_an_item_is_raised_as_it_is(own_threads):
     error = OSError("gone")
     items = Items(error=error)
     with pytest.raises(OSError, match="gone") as caught:
         list(prefetched(items()))
     assert caught.value is error
-    assert_ended(items)
+    assert_ended(items, own_threads)
 
 
-def test_thread_ends_when_the_loop_is_left():
+def test_thread_ends_when_the_loop_is_left(own_threads):
     items = Items()
     for item in prefetched(items()):
         if item == 2:
             break
-    assert_ended(items)
+    assert_ended(items, own_threads)
 
 
-def test_thread_ends_when_the_loop_raises():
+def test_thread_ends_when_the_loop_raises(own_threads):
     items = Items()
 
     def interrupted():
@@ -74,4 +74,4 @@ def test_thread_ends_when_the_loop_raises():
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
-    assert_ended(items)
+    assert_ended(items, own_threads)

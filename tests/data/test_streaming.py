@@ -1,6 +1,5 @@
 """Rows that are read from files in each epoch."""
 
-import threading
 from itertools import chain
 
 import numpy as np
@@ -187,24 +186,24 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_file_that_changes_within_an_epoch_is_an_error_and_ends_the_thread(tmp_path, fault, refused):
+def test_file_that_changes_within_an_epoch_is_an_error_and_ends_the_thread(tmp_path, fault, refused, own_threads):
     paths = write(tmp_path, make_rows(300), 3)
     batches = stream(paths).batches(10, CPU)
     next(batches)
     FAULTS[fault](paths[-1])
     with refused("2.parquet`"):
         list(batches)
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
-def test_row_that_breaks_a_rule_is_named_with_file_and_row_group(tmp_path, refused):
+def test_row_that_breaks_a_rule_is_named_with_file_and_row_group(tmp_path, refused, own_threads):
     table = make_rows(60)
     items = table["item"].to_numpy().copy()
     items[45] = 99
     paths = write(tmp_path, table.set_column(1, "item", pa.array(items)), group_rows=20)
     with refused("In row group 2 of `", "0.parquet`: Feature `item` has value 99 in row 5, which lies outside [0, 50)"):
         list(stream(paths).batches(10, CPU, seeded()))
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
 def test_missing_columns_are_errors_before_any_row_is_read(tmp_path, refused):
@@ -218,15 +217,15 @@ def test_missing_columns_are_errors_before_any_row_is_read(tmp_path, refused):
 
 
 @pytest.mark.parametrize("shuffled", [True, False])
-def test_no_thread_is_left(tmp_path, shuffled):
+def test_no_thread_is_left(tmp_path, shuffled, own_threads):
     rows = stream(write(tmp_path, make_rows(300), 2))
     for _ in rows.batches(10, CPU, seeded() if shuffled else None):
-        assert threading.active_count() == 2
+        assert own_threads() == 1
         break
     list(rows.batches(10, CPU))
     list(rows.blocks())
     next(rows.blocks())
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
 def test_rows_stay_in_their_files_on_a_cpu(tmp_path):

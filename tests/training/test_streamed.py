@@ -1,7 +1,5 @@
 """Training, evaluation and prediction of rows that stay in parquet files."""
 
-import threading
-
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -178,13 +176,13 @@ def test_blocks_of_a_prediction_file_keep_rows_together(folder, table, train, tm
     np.testing.assert_allclose(written["click"], model.predict(table, device="cpu")["click"], rtol=1e-5)
 
 
-def test_prediction_file_is_whole_or_not_there(folder, train, tmp_path, refused):
+def test_prediction_file_is_whole_or_not_there(folder, train, tmp_path, refused, own_threads):
     model, _ = train()
     (folder / "1.parquet").write_bytes((folder / "1.parquet").read_bytes()[:-9])
     with refused("1.parquet` could not be read"):
         model.predict(folder, streaming=True, output=tmp_path / "scores.parquet", device="cpu")
     assert not list(tmp_path.glob("*scores*"))
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
 def test_what_cannot_be_written_is_an_error(table, train, tmp_path, refused):
@@ -230,24 +228,24 @@ def test_wrong_options_are_errors(folder, table, train, tmp_path, refused):
         train(data=folder, streaming=False, cache_dir=tmp_path / "cache")
 
 
-def test_file_that_vanishes_within_an_epoch_ends_the_training(folder, train, refused):
+def test_file_that_vanishes_within_an_epoch_ends_the_training(folder, train, refused, own_threads):
     class Remove(Callback):
         def on_step_end(self, trainer):
             (folder / "1.parquet").unlink(missing_ok=True)
 
     with refused("1.parquet` could not be read", "No such file"):
         train(data=folder, streaming=True, shuffle=False, batch_size=8, callbacks=[Remove()])
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
-def test_interrupted_training_leaves_no_thread(folder, train):
+def test_interrupted_training_leaves_no_thread(folder, train, own_threads):
     class Interrupt(Callback):
         def on_step_end(self, trainer):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(data=folder, streaming=True, batch_size=8, callbacks=[Interrupt()])
-    assert threading.active_count() == 1
+    assert own_threads() == 0
 
 
 def test_labels_are_described_alike_in_any_blocks(table, build):
