@@ -77,6 +77,10 @@ def read_data(config: Config) -> dict[str, pa.Table]:
     with config.blame("data"):
         if config.data.streaming is True:
             raise InputError("`streaming` is true, but a comparison keeps all rows in memory; set it to auto or false.")
+        if config.data.cache_dir is not None:
+            raise InputError(
+                "`cache_dir` is for streamed rows, but a comparison keeps all rows in memory; leave it out."
+            )
         sources = _sources(config)
     columns, text = _columns_in_use(config), text_columns(build_columns(config))
     tables: dict[str, pa.Table] = {}

@@ -118,15 +118,15 @@ class ParquetBlocks:
 
     def _batches(self, group: RowGroup, block_rows: int) -> Iterator[pa.RecordBatch]:
         file = self.files[group.file]
-        if identity(file) != self._identities[group.file]:
-            raise InputError(f"File `{file}` has changed since its rows were counted; start again.")
-        try:
-            with pq.ParquetFile(file, metadata=self._footers[group.file], **READING) as parquet:
-                yield from parquet.iter_batches(
-                    block_rows, row_groups=[group.index], columns=self.schema.names, use_threads=False
-                )
-        except (pa.ArrowException, OSError) as error:
-            with within(f"In row group {group.index}: "):
+        with within(f"In row group {group.index}: "):
+            if identity(file) != self._identities[group.file]:
+                raise InputError(f"File `{file}` has changed since its rows were counted; start again.")
+            try:
+                with pq.ParquetFile(file, metadata=self._footers[group.file], **READING) as parquet:
+                    yield from parquet.iter_batches(
+                        block_rows, row_groups=[group.index], columns=self.schema.names, use_threads=False
+                    )
+            except (pa.ArrowException, OSError) as error:
                 raise files_error(file, error) from error
 
 

@@ -99,7 +99,8 @@ def _read_file(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa
 
 def files_error(file: Path, error: Exception) -> InputError:
     """The error for a file that a library could not read."""
-    return InputError(f"File `{file}` could not be read: {error}. Check that it is complete.")
+    reason = " ".join(str(error).split()).rstrip(" .")
+    return InputError(f"File `{file}` could not be read: {reason}. Check that it is complete.")
 
 
 def _read_parquet(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:

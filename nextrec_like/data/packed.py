@@ -69,6 +69,11 @@ class PackedData:
             return self
         return replace(self, rows=self.rows.to(device))
 
+    @property
+    def order(self) -> str:
+        """Nothing else."""
+        return "over all rows in memory"
+
     def split(self, share: float, seed: int) -> tuple["PackedData", "PackedData"]:
         """All but a share of the rows, drawn at random, and that share, each in their order.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 import torch
@@ -29,19 +30,20 @@ def prefetched(items: Generator[T, None, None]) -> Iterator[T]:
             items.close()
 
 
-def on_device(batches: Iterator[Batch], device: torch.device) -> Generator[Batch, None, None]:
+def on_device(batches: Generator[Batch, None, None], device: torch.device) -> Generator[Batch, None, None]:
     """The batches on a device; a GPU copies the next one from pinned memory while the present one is used."""
     if device.type != "cuda":
         yield from batches
         return
     stream = torch.cuda.Stream(device)
     waiting: tuple[Batch, torch.cuda.Event] | None = None
-    for batch in batches:
-        with torch.cuda.stream(stream):
-            copied = batch.pinned().to(device), stream.record_event()
-        if waiting is not None:
-            yield _arrived(*waiting)
-        waiting = copied
+    with closing(batches):
+        for batch in batches:
+            with torch.cuda.stream(stream):
+                copied = batch.pinned().to(device), stream.record_event()
+            if waiting is not None:
+                yield _arrived(*waiting)
+            waiting = copied
     if waiting is not None:
         yield _arrived(*waiting)
 

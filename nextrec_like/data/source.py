@@ -16,6 +16,10 @@ class Rows(Protocol):
     def __len__(self) -> int:
         """Number of rows."""
 
+    @property
+    def order(self) -> str:
+        """What the order of a shuffled epoch depends on, besides the generator."""
+
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks that fit in memory; without labels if they were not asked for."""
 

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -56,10 +57,16 @@ class StreamedData:
     def __len__(self) -> int:
         return sum(self._sizes)
 
+    @property
+    def order(self) -> str:
+        """The sizes of the windows and of the row groups."""
+        digest = blake2b(repr(self._sizes).encode(), digest_size=8).hexdigest()
+        return f"streamed in windows of {self.shuffle_rows} from {len(self._sizes)} row groups {digest}"
+
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks of `BLOCK_ROWS`."""
         pieces = prefetched(self._pieces(range(len(self._sizes)), full=True))
-        return recut(pieces, part_lengths(len(self), BLOCK_ROWS), PackedData.slice, join)
+        return recut((piece.rest() for piece in pieces), part_lengths(len(self), BLOCK_ROWS), PackedData.slice, join)
 
     def label_blocks(self) -> Iterator[np.ndarray]:
         """The labels in order, at most `BLOCK_ROWS` at a time, float64, shape ``(n, T)``."""
@@ -77,7 +84,7 @@ class StreamedData:
 
     def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
         """A batch of rows drawn independently of each other, but only from the window of the present batch."""
-        window = next(self._windows(None, 0)) if self._window is None else self._window
+        window = next(self._windows(None, 0)).rows if self._window is None else self._window
         return window.sample(num_rows, device, generator)
 
     def on(self, device: torch.device, device_data: bool | str = "auto") -> "StreamedData":
@@ -97,13 +104,13 @@ class StreamedData:
         for part in recut(windows, lengths, PackedData.slice, join):
             yield part.rows
 
-    def _noted(self, windows: Iterator[PackedData]) -> Iterator[PackedData]:
+    def _noted(self, windows: Iterator["_Window"]) -> Iterator[PackedData]:
         for window in windows:
-            self._window = window
-            yield window
+            self._window = window.rows
+            yield window.rest()
 
-    def _windows(self, seed: int | None, skip: int) -> Generator[PackedData, None, None]:
-        """The rows of an epoch in their order, without the first `skip`; without a seed in the order of the files."""
+    def _windows(self, seed: int | None, skip: int) -> Generator["_Window", None, None]:
+        """The rows of an epoch in their order from the window of row `skip` on; without a seed as in the files."""
         if seed is None:
             yield from self._pieces(range(len(self._sizes)), skip=skip)
             return
@@ -111,16 +118,17 @@ class StreamedData:
         order = np.random.default_rng(seed).permutation(len(self._sizes)).tolist()
         pieces = self._pieces(order, num_open=OPEN_GROUPS, skip=first * self.shuffle_rows)
         lengths = [min(self.shuffle_rows, len(self) - start) for start in range(0, len(self), self.shuffle_rows)]
-        for number, window in enumerate(recut(pieces, lengths[first:], PackedData.slice, join), first):
+        rows = (piece.rest() for piece in pieces)
+        for number, window in enumerate(recut(rows, lengths[first:], PackedData.slice, join), first):
             # A seed for each window, because an epoch may begin at any of them.
             place = np.random.default_rng([seed, number]).permutation(len(window))
-            yield window.take(place[skip:])
+            yield _Window(window.take(place), skip)
             skip = 0
 
     def _pieces(
         self, order: Sequence[int], num_open: int = 1, skip: int = 0, full: bool = False
-    ) -> Generator[PackedData, None, None]:
-        """The rows of all row groups piece by piece, without the first `skip`."""
+    ) -> Generator["_Window", None, None]:
+        """The rows of all row groups piece by piece, from the piece of row `skip` on."""
         readers: dict[int, Iterator[PackedData]] = {}
         for piece in _in_turn(self._sizes, order, num_open):
             if skip >= piece.stop - piece.start:
@@ -131,8 +139,19 @@ class StreamedData:
             packed = next(readers[piece.group])
             if piece.is_last:
                 del readers[piece.group]
-            yield packed.slice(skip, len(packed)) if skip else packed
+            yield _Window(packed, skip)
             skip = 0
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Rows that are in memory together, of which the first `used` are left out: an epoch may begin anywhere."""
+
+    rows: PackedData
+    used: int
+
+    def rest(self) -> PackedData:
+        return self.rows.slice(self.used, len(self.rows)) if self.used else self.rows
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,15 @@ def check_keep(keep: Sequence[str], data: object) -> list[str]:
     return list(keep)
 
 
-def checkpoint_in(folder: str | Path | None, resume: bool) -> Checkpoint | None:
+def checkpoint_in(folder: str | Path | None, every: int | None, resume: bool) -> Checkpoint | None:
     """The checkpoints in a folder, which a training that does not resume must not have used before."""
     if folder is None:
         if resume:
             raise InputError("`resume` needs the `checkpoint_dir` of the training to go on with.")
+        if every is not None:
+            raise InputError("`checkpoint_every` needs a `checkpoint_dir` to save to.")
         return None
-    checkpoint = Checkpoint(folder)
+    checkpoint = Checkpoint(folder, every)
     if not resume:
         checkpoint.check_unused()
     return checkpoint

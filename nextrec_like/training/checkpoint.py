@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from nextrec_like.data.source import Rows
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, positive_int
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.history import EpochRecord, History, StepRecord
 from nextrec_like.training.saving import new_folder
@@ -23,7 +23,7 @@ from nextrec_like.training.saving import new_folder
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
 
-FORMAT = 3
+FORMAT = 4
 TENSORS, STATE = "tensors.safetensors", "state.json"
 PAIRS = "pairs"
 
@@ -31,15 +31,18 @@ PAIRS = "pairs"
 class Checkpoint(Callback):
     """Saves the training after every epoch, so that an interrupted one ends bitwise as if it had run through.
 
-    A checkpoint is a folder ``epoch-0003``; it is written under another name and renamed, so that it is either
-    complete or not there, and only then the one before it is removed.
+    A checkpoint is a folder ``epoch-0003``, or ``epoch-0003-step-000500`` with 500 steps of the epoch after; it is
+    written under another name and renamed, so that it is either complete or not there, and only then the one before
+    it is removed.
 
     Args:
         folder: Where to keep the newest checkpoint.
+        every: Steps after which to save within an epoch, too; None for never.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, every: int | None = None) -> None:
         self.folder = new_folder(folder, "checkpoint_dir")
+        self.every = None if every is None else positive_int("`checkpoint_every`", every)
         self.arguments: dict[str, Any] = {}
 
     def attach(self, trainer: "Trainer", model: dict[str, Any], seed: int) -> None:
@@ -55,6 +58,7 @@ class Checkpoint(Callback):
             "seed": seed,
             "batch_size": settings.batch_size,
             "shuffle": settings.shuffle,
+            "order of rows": train.order if settings.shuffle or trainer.parts.weighting.extra_batches else None,
             "metrics": settings.metrics,
             "monitor": asdict(settings.monitor),
             "min_delta": settings.min_delta,
@@ -79,10 +83,19 @@ class Checkpoint(Callback):
                 f"from it, or give a new folder."
             )
 
+    def on_step_end(self, trainer: "Trainer") -> None:
+        """Writes a checkpoint within the epoch, where one is due."""
+        if self.every is not None and trainer.totals.steps % self.every == 0:
+            trainer.history.steps.extend(trainer.log.read())
+            self._write(trainer, f"epoch-{len(trainer.history.epochs):04d}-step-{trainer.totals.steps:06d}")
+
     def on_epoch_end(self, trainer: "Trainer") -> None:
         """Writes the checkpoint of this epoch."""
+        self._write(trainer, f"epoch-{len(trainer.history.epochs):04d}")
+
+    def _write(self, trainer: "Trainer", name: str) -> None:
         before = self.newest()
-        final = self.folder / f"epoch-{len(trainer.history.epochs):04d}"
+        final = self.folder / name
         part = final.with_name(f".{final.name}.part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -117,8 +130,7 @@ class Checkpoint(Callback):
         trainer.history = History(epochs, steps=steps, **history)
         trainer.has_stepped = True
         trainer.best_score, trainer.should_stop = state["best_score"], history["stopped_early"]
-        done = len(trainer.history.epochs)
-        trainer.progress.write(f"resumed after epoch {done} of {trainer.settings.epochs} from '{folder}'")
+        trainer.progress.write(f"resumed after {_reached(trainer)} of {trainer.settings.epochs} from '{folder}'")
 
     def _state(self, trainer: "Trainer") -> dict[str, Any]:
         schedule = trainer.parts.schedule
@@ -146,6 +158,11 @@ class Checkpoint(Callback):
         different = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
         if different:
             raise InputError(f"The training differs from the checkpoint '{folder}': {'; '.join(different)}.")
+
+
+def _reached(trainer: "Trainer") -> str:
+    epochs, steps = len(trainer.history.epochs), trainer.totals.steps
+    return f"{steps} steps of epoch {epochs + 1}" if steps else f"epoch {epochs}"
 
 
 def _labels_digest(data: Rows) -> str:
@@ -183,7 +200,8 @@ def _tensors(trainer: "Trainer") -> dict[str, Tensor]:
     if trainer.device.type == "cuda":
         found["random/cuda"] = torch.cuda.get_rng_state(trainer.device)
     if trainer.generator is not None:
-        found["random/order"] = trainer.generator.get_state()
+        found["random/order"] = trainer.generator.get_state() if trainer.order is None else trainer.order
+    found |= {f"epoch/{name}": value for name, value in trainer.totals.state_dict().items()}
     return {name: value.detach().cpu().clone().contiguous() for name, value in found.items()}
 
 
@@ -198,6 +216,7 @@ def _restore_tensors(trainer: "Trainer", tensors: dict[str, Tensor], optimizer: 
         index, name = key.split("/", 1)
         slots[int(index)][name] = value
     trainer.parts.optimizer.load_state_dict({"state": slots, "param_groups": optimizer["groups"]})
+    trainer.totals.load_state_dict(_under(tensors, "epoch/"))
     random = _under(tensors, "random/")
     torch.set_rng_state(random["cpu"])
     trainer.draws.set_state(random["draws"])

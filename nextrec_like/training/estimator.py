@@ -166,6 +166,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
         checkpoint_dir: str | Path | None = None,
+        checkpoint_every: int | None = None,
         resume: bool = False,
         log_every: int = 50,
         diagnose: bool = False,
@@ -198,6 +199,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             device: ``auto`` (the GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
             callbacks: `Callback` objects.
             checkpoint_dir: Folder for a checkpoint after each epoch.
+            checkpoint_every: Steps after which there is a checkpoint within an epoch, too.
             resume: Whether to go on from the checkpoint in `checkpoint_dir`, if there is one; the result is bitwise
                 that of a training that was never interrupted.
             log_every: Each n-th step is in `History.steps_frame`: losses and weights of the tasks, and what a
@@ -236,7 +238,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             diagnose=diagnose,
             verbose=verbose,
         )
-        checkpoint = checkpoint_in(checkpoint_dir, resume)
+        checkpoint = checkpoint_in(checkpoint_dir, checkpoint_every, resume)
         check_validation(settings, parts, valid_data is not None, valid_split)
         target = resolve_device(device)
         reading = Reading(streaming, cache_dir, device_data)

@@ -31,15 +31,20 @@ class Progress:
         self._shown: set[str] = set()
         self._bar: tqdm | None = None
         self._start = self._last = 0.0
-        self._done = 0
+        self._first = self._done = 0
 
-    def start_epoch(self, epoch: int) -> None:
-        """Opens the bar."""
-        self._epoch, self._done = epoch, 0
+    def start_epoch(self, epoch: int, rows_done: int = 0) -> None:
+        """Opens the bar; of an epoch that goes on, some rows are done."""
+        self._epoch, self._first, self._done = epoch, rows_done, rows_done
         self._start = self._last = time.monotonic()
         if self.verbose and self.interactive:
             self._bar = tqdm(
-                total=self.num_rows, desc=f"epoch {epoch}/{self.epochs}", unit=" samples", unit_scale=True, leave=False
+                total=self.num_rows,
+                initial=rows_done,
+                desc=f"epoch {epoch}/{self.epochs}",
+                unit=" samples",
+                unit_scale=True,
+                leave=False,
             )
 
     def wants_loss(self) -> bool:
@@ -89,7 +94,7 @@ class Progress:
             sys.stdout.flush()
 
     def _log_line(self, loss: float) -> None:
-        rate = self._done / (self._last - self._start)
+        rate = (self._done - self._first) / (self._last - self._start)
         left = (self.num_rows - self._done) / rate
         self.write(
             f"epoch {self._epoch}/{self.epochs}  {self._done / self.num_rows:4.0%}  loss {loss:.4f}  "

@@ -1,8 +1,9 @@
 """Sums over the steps of an epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from nextrec_like.weighting import Step
 
@@ -35,6 +36,18 @@ class EpochTotals:
         self._row = (self._row + 1) * ~taken
         self._longest = torch.maximum(self._longest, self._row)
         self.last_skipped = torch.where(taken, self.last_skipped, step.losses)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All sums, for a checkpoint."""
+        counts = torch.stack([torch.full_like(self._taken, self.steps), self._taken, self._row, self._longest])
+        return {"sums": self._sums, "counts": counts, "last_skipped": self.last_skipped}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Goes on from these sums."""
+        device = self._sums.device
+        self._sums, self.last_skipped = state["sums"].to(device), state["last_skipped"].to(device)
+        self.steps = int(state["counts"][0])
+        self._taken, self._row, self._longest = state["counts"][1:].to(device).unbind()
 
     def mean_total_loss(self) -> float:
         """Mean weighted loss of the epoch so far; waits for the device."""

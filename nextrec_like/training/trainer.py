@@ -62,6 +62,8 @@ class Trainer:
         self.callbacks = list(settings.callbacks)
         self.progress = Progress(settings.epochs, len(train), settings.verbose)
         self.history = History()
+        self.totals = EpochTotals(len(tasks), device)
+        self.order: Tensor | None = None
         self.best_score: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
         self.should_stop = False
@@ -115,22 +117,30 @@ class Trainer:
         return self.train_data.sample(rows, self.device, self.draws)
 
     def _run_epoch(self, epoch: int) -> None:
-        self.progress.start_epoch(epoch)
+        rows_done = min(self.totals.steps * self.settings.batch_size, len(self.train_data))
+        self.progress.start_epoch(epoch, rows_done)
         self.model.train()
         start = time.perf_counter()
-        totals = EpochTotals(len(self.tasks), self.device)
-        batches = self.train_data.batches(self.settings.batch_size, self.device, self.generator)
-        with closing(batches):  # so that no thread reads on if a step fails
-            for batch in batches:
-                self._step(epoch, batch, totals)
-                shown = totals.mean_total_loss() if self.progress.wants_loss() else None
-                self.progress.advance(len(batch), shown)
-                self._call("on_step_end")
+        self._train(epoch)
+        totals, self.totals, self.order = self.totals, EpochTotals(len(self.tasks), self.device), None
         losses, weights = totals.read(self.tasks.names)
         seconds = time.perf_counter() - start
         self._check_progress(epoch, totals)
         self._warn_collapsed()
-        self._end_epoch(epoch, losses, weights, seconds)
+        self._end_epoch(epoch, losses, weights, seconds, (len(self.train_data) - rows_done) / seconds)
+
+    def _train(self, epoch: int) -> None:
+        """The steps of an epoch, or those that are left of it."""
+        self.order = None if self.generator is None else self.generator.get_state()
+        batches = self.train_data.batches(
+            self.settings.batch_size, self.device, self.generator, start=self.totals.steps
+        )
+        with closing(batches):  # so that no thread reads on if a step fails
+            for batch in batches:
+                self._step(epoch, batch, self.totals)
+                shown = self.totals.mean_total_loss() if self.progress.wants_loss() else None
+                self.progress.advance(len(batch), shown)
+                self._call("on_step_end")
 
     def _step(self, epoch: int, batch: Batch, totals: EpochTotals) -> None:
         number = self.parts.balancer.steps + 1
@@ -183,7 +193,7 @@ class Trainer:
         )
 
     def _end_epoch(
-        self, epoch: int, losses: dict[str, float | None], weights: dict[str, float], seconds: float
+        self, epoch: int, losses: dict[str, float | None], weights: dict[str, float], seconds: float, speed: float
     ) -> None:
         valid = self._validate()
         score = self.settings.monitor.score(valid) if valid else None
@@ -198,7 +208,7 @@ class Trainer:
             score=score,
             lr=self.parts.schedule.last_lr,
             seconds=seconds,
-            samples_per_second=len(self.train_data) / seconds,
+            samples_per_second=speed,
         )
         self.history.epochs.append(record)
         self.history.steps.extend(self.log.read())

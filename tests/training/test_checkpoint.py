@@ -24,15 +24,45 @@ COMPILED = {
 
 
 class Interrupt(Callback):
-    """Stops the program in the second step of an epoch."""
+    """Stops the program in a step of an epoch."""
 
-    def __init__(self, epoch):
-        self.epoch, self.steps = epoch, 0
+    def __init__(self, epoch, step=2):
+        self.epoch, self.step, self.steps = epoch, step, 0
 
     def on_step_end(self, trainer):
         self.steps += len(trainer.history.epochs) + 1 == self.epoch
-        if self.steps == 2:
+        if self.steps == self.step:
             raise KeyboardInterrupt
+
+
+class Seen(Callback):
+    """Notes the rows of each batch."""
+
+    def __init__(self):
+        self.rows = []
+
+    def on_fit_start(self, trainer):
+        batches = trainer.train_data.batches
+
+        def noted(*arguments, **options):
+            for batch in batches(*arguments, **options):
+                self.rows.append(batch.dense.tolist())
+                yield batch
+
+        trainer.train_data = Noted(trainer.train_data, noted)
+
+
+class Noted:
+    """Rows with other batches."""
+
+    def __init__(self, rows, batches):
+        self.rows, self.batches = rows, batches
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getattr__(self, name):
+        return getattr(self.rows, name)
 
 
 def figures(history):
@@ -61,6 +91,50 @@ def test_resumed_training_is_bitwise_equal(case, run, tmp_path):
         run(COMPILED[case], epochs=5, checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=4)])
     resumed = run(COMPILED[case], epochs=5, checkpoint_dir=tmp_path, resume=True)
     assert_equal_runs(straight, resumed)
+
+
+@pytest.mark.parametrize(
+    "compiled", [{"loss_weights": "grad_norm"}, {"loss_weights": "modo", "clip_norm": 1.0}], ids=str
+)
+@pytest.mark.parametrize(("every", "reached"), [(1, "1 steps of epoch 2"), (5, "5 steps of epoch 2"), (100, "epoch 1")])
+def test_training_resumes_within_an_epoch(every, reached, compiled, run, tmp_path, capsys):
+    options = {"compiled": compiled, "epochs": 3, "batch_size": 24, "log_every": 1}  # 10 steps an epoch
+    straight = run(**options)
+    interrupt = Interrupt(epoch=2, step=2 if every == 1 else 7)
+    with pytest.raises(KeyboardInterrupt):
+        run(**options, checkpoint_dir=tmp_path, checkpoint_every=every, callbacks=[interrupt])
+
+    resumed = run(**options, checkpoint_dir=tmp_path, checkpoint_every=every, resume=True, verbose=1)
+
+    assert f"resumed after {reached} of 3" in capsys.readouterr().out
+    assert_equal_runs(straight, resumed)
+    assert straight[1].steps_frame().equals(resumed[1].steps_frame())
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0003"]
+
+
+def test_order_of_rows_in_a_resumed_epoch_is_that_of_the_whole_one(run, tmp_path):
+    whole, before, after = Seen(), Seen(), Seen()
+    run(epochs=2, batch_size=24, callbacks=[whole])
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            epochs=2,
+            batch_size=24,
+            checkpoint_dir=tmp_path,
+            checkpoint_every=4,
+            callbacks=[before, Interrupt(epoch=2, step=8)],
+        )
+    run(epochs=2, batch_size=24, checkpoint_dir=tmp_path, resume=True, callbacks=[after])
+
+    assert len(whole.rows) == 20
+    assert before.rows[:18] == whole.rows[:18]
+    assert after.rows == whole.rows[14:]
+
+
+def test_checkpoint_every_needs_a_folder_and_a_number(run, tmp_path, refused):
+    with refused("`checkpoint_every` needs a `checkpoint_dir`"):
+        run(checkpoint_every=5)
+    with refused("`checkpoint_every` should be a positive integer"):
+        run(checkpoint_every=0, checkpoint_dir=tmp_path)
 
 
 def test_early_stopping_goes_on_with_its_best_weights(run, tmp_path):

@@ -99,6 +99,34 @@ def test_resumed_streamed_training_is_that_of_an_uninterrupted_one(folder, tmp_p
     assert_same_weights(resumed, whole)
 
 
+@pytest.mark.parametrize(("weighting", "shuffle"), [(None, True), ("modo", True), ("modo", False)])
+def test_streamed_training_resumes_within_an_epoch(folder, tmp_path, train, weighting, shuffle):
+    class Interrupt(Callback):
+        def on_step_end(self, trainer):
+            if len(trainer.history.epochs) == 1 and trainer.totals.steps == 9:
+                raise KeyboardInterrupt
+
+    options = {"data": folder, "streaming": True, "epochs": 2, "batch_size": 16, "shuffle": shuffle}
+    options["compiled"] = {"loss_weights": weighting}
+    whole, _ = train(**options)
+    saved = {"checkpoint_dir": tmp_path / "checkpoint", "checkpoint_every": 4}
+    with pytest.raises(KeyboardInterrupt):
+        train(**options, **saved, callbacks=[Interrupt()])
+    assert [path.name for path in saved["checkpoint_dir"].iterdir()] == ["epoch-0001-step-000008"]
+    resumed, _ = train(**options, **saved, resume=True)
+    assert_same_weights(resumed, whole)
+
+
+def test_resuming_in_another_order_of_rows_is_refused(folder, table, tmp_path, train, refused):
+    saved = {"checkpoint_dir": tmp_path / "checkpoint"}
+    train(data=folder, streaming=True, epochs=1, **saved)
+    with refused("order of rows was streamed in windows of", "now over all rows in memory"):
+        train(data=folder, streaming=False, epochs=2, resume=True, **saved)
+    write(folder, table, group_rows=40)
+    with refused("order of rows was streamed"):
+        train(data=folder, streaming=True, epochs=2, resume=True, **saved)
+
+
 def test_streamed_training_resumes_from_a_checkpoint_of_rows_in_memory(folder, table, tmp_path, train):
     options = {"shuffle": False, "checkpoint_dir": tmp_path / "checkpoint"}
     whole, _ = train(epochs=2, shuffle=False)
