@@ -26,6 +26,8 @@ from nextrec_like.runs import (
     summarize,
     train,
 )
+from nextrec_like.training.evaluation import output_names
+from nextrec_like.training.prediction_file import checked_keep, kept_name
 from nextrec_like.training.reading import files_to_stream
 
 EXAMPLES = """examples:
@@ -132,10 +134,11 @@ def run_predict(arguments: argparse.Namespace) -> None:
 
 def _predictions(model: Model, arguments: argparse.Namespace) -> pa.Table:
     """The columns to keep, then the predictions."""
+    keep = checked_keep(arguments.keep, arguments.data, output_names(model.tasks))
     table = _read(model, arguments.data)
-    kept = read_table(table, arguments.keep) if arguments.keep else pa.table({})
+    kept = read_table(table, keep) if keep else pa.table({})
     predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
-    names = [f"{name}_label" if name in predictions.column_names else name for name in kept.column_names]
+    names = [kept_name(name, predictions.column_names) for name in kept.column_names]
     return pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
 
 

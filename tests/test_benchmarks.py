@@ -217,26 +217,53 @@ def test_peak_memory_grows_with_what_is_held():
     assert peak_memory() >= len(held)
 
 
-def test_gpu_benchmark_runs_on_a_processor(run):
-    sizes = (
-        "--rows",
-        600,
-        "--batch-sizes",
-        300,
-        "--epochs",
-        2,
-        "--networks",
-        "small",
-        "--variants",
-        "dense",
-        "grad_norm",
-    )
-    dense, grad_norm = run("gpu.py", "--device", "cpu", *sizes, writes="cpu_small")["results"]
+GPU_SIZES = ("--device", "cpu", "--rows", 600, "--epochs", 2, "--networks", "small")
 
-    assert dense["failed"] is None
+
+def test_gpu_benchmark_runs_on_a_processor(run):
+    variants = ("--batch-sizes", 300, "--variants", "dense", "grad_norm")
+    dense, grad_norm = run("gpu.py", *GPU_SIZES, *variants, writes="cpu_small")["results"]
+
+    assert (dense["variant"], dense["failed"], dense["warnings"]) == ("dense", None, [])
     assert dense["samples_per_second"] / dense["roofline_samples_per_second"] == dense["roofline_share"]
     assert grad_norm["samples_per_second"] > 0
     assert grad_norm["roofline_share"] is None
+
+
+def test_gpu_benchmark_compiles_each_size_as_in_a_process_of_its_own(run, monkeypatch):
+    import torch
+
+    sizes, compile_with = [], torch.compile
+
+    def backend(graph, inputs):
+        sizes.extend(each.shape[0] for each in inputs if each.dtype == torch.int64 and each.dim() == 2)  # the ids
+        return graph
+
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compile_with(function, backend=backend))
+    variants = ("--batch-sizes", 300, 200, 100, "--variants", "dense, jit")
+    rows = run("gpu.py", *GPU_SIZES, *variants, writes="cpu_small")["results"]
+
+    assert [(type(size), size) for size in sizes] == [(int, 300), (int, 200), (int, 100)]
+    assert {row["variant"] for row in rows} == {"dense, jit"}
+
+
+def test_gpu_benchmark_says_which_rows_are_not_compiled(run, monkeypatch, capsys):
+    import torch
+
+    def compile_without_compiler(function, **options):
+        def call(*arguments):
+            raise torch._dynamo.exc.TorchDynamoException("no C++ compiler")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_without_compiler)
+    variants = ("--batch-sizes", 300, 200, "--variants", "dense", "dense, jit")
+    rows = run("gpu.py", *GPU_SIZES, *variants, writes="cpu_small")["results"]
+
+    assert [row["variant"] for row in rows] == ["dense", "dense", *["dense, jit (fell back)"] * 2]
+    assert all(row["samples_per_second"] > 0 and row["roofline_share"] > 0 for row in rows)
+    assert [len(row["warnings"]) for row in rows] == [0, 0, 1, 1]
+    assert capsys.readouterr().out.count("no C++ compiler") == 2
 
 
 def test_gpu_benchmark_without_a_gpu_says_so(run, monkeypatch):
@@ -283,6 +310,45 @@ def test_roofline_counts_are_those_of_a_calculation_by_hand():
     # 10 operations and 100 bytes a second: the slower of both, one operation after the other
     expected = sum(max(each.flops / 10, each.bytes / 100) for each in dense)
     assert Peak(10, 100).seconds(dense) == pytest.approx(expected)
+
+
+def test_weighting_cost_is_written_with_its_verdict(run, tmp_path):
+    sizes = ("--smoke", "--methods", "equal", "mgda", "--tasks", 2, "--tables", "leaf", "--sites", "default")
+    with pytest.raises(SystemExit) as end:
+        run("weighting_cost.py", *sizes, writes="weighting_cost")
+    written = json.loads((tmp_path / "weighting_cost.json").read_text())
+
+    assert not end.value.code
+    assert written["machine"]["threads"] == 1
+    assert written["settings"]["missed"] == []
+    equal, mgda, *solves = written["results"]
+    assert (equal["method"], equal["table_passes"]) == ("equal", 1)
+    assert (mgda["method"], mgda["table"], mgda["variant"]) == ("mgda", "leaf", "default")
+    assert [(row["case"], row["method"], row["tasks"]) for row in solves] == [
+        ("solve", "mgda", f"K={size}") for size in (2, 4, 8)
+    ]
+
+
+def test_comparison_statistics_are_measured(run):
+    sizes = ("--rows", 500, "--methods", 3, "--seeds", 2, "--groups", 20, "--jobs", 1)
+    written = run("comparison_statistics.py", *sizes, writes="comparison_statistics")
+    (row,) = written["results"]
+
+    assert written["settings"]["rows"] == 500
+    assert row["seconds"] > 0
+    assert row["peak_memory"] >= row["memory_before"] > 10**7
+    assert row["differences"] > 0
+
+
+def test_census_references_are_measured(run, tmp_path):
+    from rows import census_rows
+
+    for seed, part in enumerate(("train", "test")):
+        census_rows(300, seed).to_parquet(tmp_path / f"{part}.parquet")
+    written = run("census_reference.py", "--folder", tmp_path, writes="census_reference")
+
+    assert len(written["results"]) == 4
+    assert all(0.3 < row["auc"] < 0.7 for row in written["results"])  # labels are drawn without regard to the columns
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pyarrow as pa
 from nextrec_like.comparison.store import Store
 from nextrec_like.config import Config, build_tasks
 from nextrec_like.data.checks import label_values
+from nextrec_like.data.groups import group_of
 from nextrec_like.errors import InputError
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.arguments import group_of
 
 
 def check_parts(config: Config, tables: Mapping[str, pa.Table]) -> None:

@@ -13,6 +13,7 @@ from nextrec_like.config.schema import Config, Split
 from nextrec_like.data.blocks import Block, ParquetBlocks, parquet_files
 from nextrec_like.data.checks import check_children, check_source, label_values
 from nextrec_like.data.columns import text_columns
+from nextrec_like.data.groups import group_of
 from nextrec_like.data.packed import pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.splits import split_by_group, split_by_time, split_random
@@ -22,7 +23,6 @@ from nextrec_like.errors import InputError, within
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import METRICS
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.arguments import group_of
 from nextrec_like.training.reading import files_to_stream
 
 PARTS = {"train": "training", "valid": "validation", "test": "test"}

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextrec_like.data.arrow import check_columns, check_unique
-from nextrec_like.data.files import check_alike, files_at, files_error
+from nextrec_like.data.files import files_at, files_error
+from nextrec_like.data.schemas import as_joined, joined_schema
 from nextrec_like.data.tables import without_pandas_index
 from nextrec_like.errors import InputError, within
 
@@ -104,14 +105,16 @@ class ParquetBlocks:
             block_rows: Largest number of rows of a piece; by default that of the constructor.
 
         Raises:
-            InputError: If the file is damaged, gone, or not the one that was opened first.
+            InputError: If the file is damaged, gone, or not the one that was opened first, or has a value that the
+                joined type of its column cannot hold.
         """
         place, start = f"In row group {group.index} of `{self.files[group.file]}`", 0
         for batch in self._batches(group, block_rows or self.block_rows):
-            where = f", rows counted from its row {start:,}" if start else ""
-            # Names are matched by prefix up to a dot, so `a` brings along a column `a.b`: hence the selection.
-            table = pa.Table.from_batches([batch]).select(self.schema.names).cast(self.schema)
-            yield Block(table, f"{place}{where}: ")
+            where = f"{place}, rows counted from its row {start:,}: " if start else f"{place}: "
+            # Names are matched by prefix up to a dot, so `a` brings along a column `a.b`, which is left out here.
+            with within(where):
+                table = as_joined(pa.Table.from_batches([batch]), self.schema)
+            yield Block(table, where)
             start += table.num_rows
         if start != group.num_rows:
             raise InputError(f"{place}: {start:,} rows of {group.num_rows:,} could be read; the file is damaged.")
@@ -164,19 +167,15 @@ def _footer(file: Path) -> pq.FileMetaData:
 
 
 def _joined_schema(files: list[Path], schemas: list[pa.Schema], columns: Sequence[str] | None) -> pa.Schema:
-    check_unique(schemas[0].names)
-    names = schemas[0].names if columns is None else list(dict.fromkeys(columns))
-    chosen: list[pa.Schema] = []
-    for file, schema in zip(files, schemas):
-        check_unique(schema.names)
-        if columns is not None:
-            check_columns(schema.names, names)
-            schema = pa.schema([schema.field(name) for name in names], schema.metadata)
-        check_alike(files[0], chosen[0] if chosen else schema, file, schema)
-        chosen.append(schema)
-    joined = pa.unify_schemas(chosen, promote_options="permissive")
-    joined = pa.schema([joined.field(name) for name in names], chosen[0].metadata)
-    return without_pandas_index(joined.empty_table()).schema
+    if columns is not None:
+        schemas = [_chosen(schema, list(dict.fromkeys(columns))) for schema in schemas]
+    return without_pandas_index(joined_schema(files, schemas).empty_table()).schema
+
+
+def _chosen(schema: pa.Schema, names: list[str]) -> pa.Schema:
+    check_unique(schema.names)
+    check_columns(schema.names, names)
+    return pa.schema([schema.field(name) for name in names], schema.metadata)
 
 
 def _others(files: list[Path]) -> str:

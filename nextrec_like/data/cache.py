@@ -14,6 +14,7 @@ import numpy as np
 from nextrec_like.data.blocks import BLOCK_ROWS, identity
 from nextrec_like.data.packed import PackedData, from_arrays
 from nextrec_like.data.parquet_rows import ParquetRows
+from nextrec_like.data.streaming import window_rows
 from nextrec_like.errors import InputError, warn
 
 FORMAT = 1
@@ -118,9 +119,10 @@ def _replace(source: ParquetRows, identity: str, folder: Path) -> None:
 def _write(source: ParquetRows, folder: Path) -> list[str]:
     """Writes one file per array, piece by piece."""
     num_rows, files = sum(source.sizes), dict[str, BinaryIO]()
+    piece_rows = min(BLOCK_ROWS, window_rows(source.features, source.tasks))
     with ExitStack() as stack:
         for group in range(len(source.sizes)):
-            for packed in source.read(group, 0, BLOCK_ROWS, full=True):
+            for packed in source.read(group, 0, piece_rows, full=True):
                 for name, array in _arrays(source, packed).items():
                     if name not in files:
                         files[name] = stack.enter_context(open(folder / f"{name}.npy", "wb"))

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from nextrec_like.data.arrow import ENCODED, check_columns, check_unique
-from nextrec_like.errors import InputError
+from nextrec_like.data.arrow import check_columns
+from nextrec_like.data.schemas import as_joined, joined_schema
+from nextrec_like.errors import InputError, within
 
 EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 
@@ -63,16 +64,19 @@ def read_files(files: list[Path], wanted: list[str] | None, text: frozenset[str]
     if not files:
         raise InputError("The list of files is empty; give at least one path.")
     tables = [_read_file(file, wanted, text) for file in files]
-    check_unique(tables[0].column_names)
-    for file, table in zip(files[1:], tables[1:]):
-        check_unique(table.column_names)
-        check_alike(files[0], tables[0].schema, file, table.schema)
+    joined_schema(files, [table.schema for table in tables])
     names = tables[0].column_names
     # A CSV column of nothing but words such as `NA` is taken for missing. It is read again as text, which it is unless
     # another file has values of another type.
     blank = [name for name in names if name not in text and _may_be_text([table.field(name).type for table in tables])]
     tables = [_with_words(file, table, blank).select(names) for file, table in zip(files, tables)]
-    return pa.concat_tables(tables, promote_options="permissive")
+    schema = joined_schema(files, [table.schema for table in tables])
+    return pa.concat_tables([_in_file(file, table, schema) for file, table in zip(files, tables)])
+
+
+def _in_file(file: Path, table: pa.Table, schema: pa.Schema) -> pa.Table:
+    with within(f"In `{file}`: "):
+        return as_joined(table, schema)
 
 
 def _may_be_text(types: Sequence[pa.DataType]) -> bool:
@@ -108,9 +112,23 @@ def _read_parquet(file: Path, wanted: list[str] | None, text: frozenset[str]) ->
         names = parquet.schema_arrow.names
         if wanted is not None:
             check_columns(names, wanted)
-        # Names are matched by prefix up to a dot, so `a` brings along a column `a.b`: hence the selection.
-        table = parquet.read(columns=wanted)
+        try:
+            table = parquet.read(columns=wanted)
+        except (pa.ArrowException, OSError):
+            _check_row_groups(file, parquet, wanted)
+            raise
+    # Names are matched by prefix up to a dot, so `a` brings along a column `a.b`: hence the selection.
     return table if wanted is None else table.select(wanted)
+
+
+def _check_row_groups(file: Path, parquet: pyarrow.parquet.ParquetFile, wanted: list[str] | None) -> None:
+    """Raises for the first row group that cannot be read."""
+    for group in range(parquet.num_row_groups):
+        with within(f"In row group {group}: "):
+            try:
+                parquet.read_row_group(group, columns=wanted)
+            except (pa.ArrowException, OSError) as error:
+                raise files_error(file, error) from error
 
 
 def _read_csv(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
@@ -147,33 +165,3 @@ def _without_zeros(array: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_string(array.type) or not pc.all(pc.match_substring_regex(array, r"^-?\d+\.0$")).as_py():
         return array
     return pc.replace_substring_regex(array, r"\.0$", "")
-
-
-def check_alike(first_file: Path, first: pa.Schema, file: Path, schema: pa.Schema) -> None:
-    """Raises unless both files have the same columns, types that go together, and the same mark of a processor."""
-    for name in first.names:
-        if name not in schema.names:
-            raise InputError(
-                f"File `{file}` has no column `{name}`, which `{first_file}` has; files need equal columns."
-            )
-    for name in schema.names:
-        if name not in first.names:
-            raise InputError(
-                f"File `{file}` has a column `{name}`, which `{first_file}` lacks; files need equal columns."
-            )
-        _check_types(name, first_file, first.field(name), file, schema.field(name))
-    marks = [(each.metadata or {}).get(ENCODED) for each in (first, schema)]
-    if marks[0] != marks[1]:
-        raise InputError(
-            f"Files `{first_file}` and `{file}` were not encoded by the same processor; encode both alike."
-        )
-
-
-def _check_types(name: str, first_file: Path, first: pa.Field, file: Path, field: pa.Field) -> None:
-    try:
-        pa.unify_schemas([pa.schema([first]), pa.schema([field])], promote_options="permissive")
-    except pa.ArrowException as error:
-        raise InputError(
-            f"Column `{name}` holds {first.type} in `{first_file}` and {field.type} in `{file}`; "
-            "write it with one type in all files."
-        ) from error

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import torch
+
 
 def available_memory() -> int:
     """Bytes that can be allocated without swapping, within the limit of a container where there is one."""
@@ -10,6 +12,11 @@ def available_memory() -> int:
     free = int(known) * 1024 if known else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     limit, used = (_number(f"/sys/fs/cgroup/memory.{what}") for what in ("max", "current"))
     return free if limit is None or used is None else min(free, max(0, limit - used))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of a GPU that are free, or that torch holds without using them."""
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _lines(file: str) -> dict[str, str]:

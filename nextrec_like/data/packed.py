@@ -19,6 +19,7 @@ from nextrec_like.data.checks import (
     label_values,
     list_parts,
 )
+from nextrec_like.data.memory import free_memory
 from nextrec_like.data.prefetch import on_device
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, IdSlice, SequenceFeature
@@ -59,7 +60,7 @@ class PackedData:
         """
         if device.type != "cuda" or device_data is False:
             return self
-        size, free = self.nbytes(), torch.cuda.mem_get_info(device)[0]
+        size, free = self.nbytes(), free_memory(device)
         if device_data is True and size > free:
             raise InputError(
                 f"The rows need {size / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free; "

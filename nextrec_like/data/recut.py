@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TypeVar
 
 from nextrec_like.batch import batch_bounds
+from nextrec_like.errors import InputError
 
 Part = TypeVar("Part", bound=Sized)
 
@@ -29,13 +30,19 @@ def recut(
         pieces, missing = [], length
         while missing:
             if held is None:
-                held, used = next(source), 0
+                held, used = _next(source), 0
             stop = min(len(held), used + missing)
             if stop > used:
                 pieces.append(cut(held, used, stop))
             missing -= stop - used
             held, used = (None, 0) if stop == len(held) else (held, stop)
         yield pieces[0] if len(pieces) == 1 else join(pieces)
+
+
+def _next(source: Iterator[Part]) -> Part:
+    for part in source:
+        return part
+    raise InputError("There are fewer rows than there were at first; did the data change meanwhile? Start again.")
 
 
 def part_lengths(num_rows: int, part_rows: int) -> list[int]:

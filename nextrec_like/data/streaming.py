@@ -15,11 +15,28 @@ from nextrec_like.data.packed import PackedData, join
 from nextrec_like.data.prefetch import on_device, prefetched
 from nextrec_like.data.recut import part_lengths, recut
 from nextrec_like.errors import InputError
+from nextrec_like.features import FeatureSet
+from nextrec_like.tasks import TaskSet
 
 SHUFFLE_ROWS = 2**19
+FEWEST_SHUFFLE_ROWS = 2**13
+SHUFFLE_BYTES = 2**27
+"""Of a window, of which a few are in memory at a time."""
 OPEN_GROUPS = 4
 """Row groups that a shuffled epoch reads in turn."""
-PIECE_ROWS = 2**16
+WINDOW_PIECES = 8
+"""Turns that fill a window."""
+PIECE_ROWS = SHUFFLE_ROWS // WINDOW_PIECES
+
+
+def row_bytes(features: FeatureSet, tasks: TaskSet | None) -> int:
+    """Bytes of a packed row, whose labels are kept as float32 and as float64; without them if there are no tasks."""
+    return 8 * features.num_id_columns + 4 * features.dense_dim + 12 * len(tasks or ())
+
+
+def window_rows(features: FeatureSet, tasks: TaskSet | None) -> int:
+    """Rows to shuffle together: fewer where they are wide, so that a window has a bounded size."""
+    return min(SHUFFLE_ROWS, max(FEWEST_SHUFFLE_ROWS, SHUFFLE_BYTES // row_bytes(features, tasks)))
 
 
 class RowGroups(Protocol):
@@ -46,11 +63,12 @@ class StreamedData:
 
     Args:
         source: The files.
-        shuffle_rows: Rows that are shuffled together.
+        shuffle_rows: Rows that are shuffled together; see `window_rows`.
     """
 
     def __init__(self, source: RowGroups, shuffle_rows: int = SHUFFLE_ROWS) -> None:
         self.source, self.shuffle_rows = source, shuffle_rows
+        self._piece_rows = min(PIECE_ROWS, max(1, shuffle_rows // WINDOW_PIECES))
         self._sizes = source.sizes
         self._window: PackedData | None = None
 
@@ -130,12 +148,12 @@ class StreamedData:
     ) -> Generator["_Window", None, None]:
         """The rows of all row groups piece by piece, from the piece of row `skip` on."""
         readers: dict[int, Iterator[PackedData]] = {}
-        for piece in _in_turn(self._sizes, order, num_open):
+        for piece in _in_turn(self._sizes, order, num_open, self._piece_rows):
             if skip >= piece.stop - piece.start:
                 skip -= piece.stop - piece.start
                 continue
             if piece.group not in readers:
-                readers[piece.group] = self.source.read(piece.group, piece.start, PIECE_ROWS, full)
+                readers[piece.group] = self.source.read(piece.group, piece.start, self._piece_rows, full)
             packed = next(readers[piece.group])
             if piece.is_last:
                 del readers[piece.group]
@@ -162,13 +180,13 @@ class _Piece:
     is_last: bool
 
 
-def _in_turn(sizes: Sequence[int], order: Sequence[int], num_open: int) -> Iterator[_Piece]:
+def _in_turn(sizes: Sequence[int], order: Sequence[int], num_open: int, piece_rows: int) -> Iterator[_Piece]:
     """All pieces of all groups: one of each open group in turn, where the next group takes the place of a read one."""
     waiting = deque(group for group in order if sizes[group])
     turns = deque((waiting.popleft(), 0) for _ in range(min(num_open, len(waiting))))
     while turns:
         group, start = turns.popleft()
-        stop = min(start + PIECE_ROWS, sizes[group])
+        stop = min(start + piece_rows, sizes[group])
         yield _Piece(group, start, stop, is_last=stop == sizes[group])
         if stop < sizes[group]:
             turns.append((group, stop))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nextrec_like.errors import InputError, check_keys, unknown
+from nextrec_like.errors import InputError, check_keys, unknown, warn
 from nextrec_like.layers import select_rows
 from nextrec_like.optim.optimizers import build_optimizer, name_of
 from nextrec_like.optim.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
@@ -36,7 +36,10 @@ class JointOptimizer(Optimizer):
 
     def __init__(self, optimizers: Sequence[Optimizer]) -> None:
         self.optimizers = list(optimizers)
-        super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        # Schedulers look here for what they may change, which then all groups must have.
+        common = {name: value for name, value in groups[0].items() if all(name in group for group in groups)}
+        super().__init__(groups, {name: value for name, value in common.items() if name != "params"})
         self._link()
 
     @property
@@ -48,6 +51,9 @@ class JointOptimizer(Optimizer):
         for optimizer in self.optimizers:
             optimizer.found_inf = self.found_inf  # type: ignore[attr-defined]
             optimizer.step()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()  # torch's own leaves out what it does not know
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -125,6 +131,10 @@ def build_optimizers(
     Raises:
         InputError: For an unknown name or option, with the closest one.
     """
+    if len({id(table.weight) for table in tables}) < len(tables):
+        raise InputError(
+            "Two embedding tables of the model share one weight; give their features one `embedding_name`."
+        )
     rows = [TableRows(table) for table in tables]
     kinds = _kinds(spec, params, rows, embedding_spec)
     options = _row_options(spec, params, embedding_spec, embedding_params)
@@ -135,6 +145,7 @@ def build_optimizers(
     main = build_optimizer(spec, params, [parameter for parameter in parameters if id(parameter) not in in_rows])
     row_optimizers = [_build(kind, tables_of, options) for kind, tables_of in by_kind.items()]
     optimizer = JointOptimizer([main, *row_optimizers]) if row_optimizers else main
+    _check_trained(optimizer, tables)
     return optimizer, TableGradients(rows, dense)
 
 
@@ -145,6 +156,17 @@ def _check_apart(spec: str | Optimizer, in_rows: set[int], embedding_spec: str) 
         raise InputError(
             f"`optimizer` holds embedding tables, which `embedding_optimizer` {embedding_spec} would update as "
             f"well; make it with `model.dense_parameters()`."
+        )
+
+
+def _check_trained(optimizer: Optimizer, tables: Sequence[Table]) -> None:
+    """Warns of tables that no optimizer has, as where an instance was made without them."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    left = [table for table in tables if table.weight.requires_grad and id(table.weight) not in held]
+    if left:
+        warn(
+            f"`optimizer` holds {len(tables) - len(left)} of {len(tables)} embedding tables, so the others are not "
+            f"trained; make it with `model.parameters()`, or give an `embedding_optimizer` such as rowwise_adagrad."
         )
 
 

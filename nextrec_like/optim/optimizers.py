@@ -50,7 +50,7 @@ def build_optimizer(
         options.setdefault("fused", True)
     try:
         return kind(parameters, **options)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"`optimizer_params` of `{spec}` are not valid: {error}. Received {dict(params or {})}."
         ) from error

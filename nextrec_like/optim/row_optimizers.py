@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nextrec_like.errors import number_in
+from nextrec_like.errors import InputError, number_in
 from nextrec_like.optim.tables import RowGradient, TableRows
 
 
@@ -38,6 +38,9 @@ class RowOptimizer(Optimizer):
         defaults = {"lr": lr, "weight_decay": weight_decay, "capturable": True, **options}
         super().__init__([table.weight for table in tables], defaults)
         self.tables = {table.weight: table for table in tables}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()  # torch's own leaves out the tables
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -140,7 +143,27 @@ class RowwiseAdagrad(RowAdagrad):
 
     Gupta et al., "Training Highly Multiclass Classifiers", JMLR 2014, section 4.1; the same as
     ``EXACT_ROWWISE_ADAGRAD`` of FBGEMM. https://jmlr.org/papers/v15/gupta14a.html
+
+    Args:
+        tables: The tables.
+        lr: Learning rate; the default did well on all data of `tests/benchmarks/embedding_quality.py`.
+        weight_decay: Added to the gradient as ``weight_decay * row``.
+        initial_accumulator_value: Where the sums begin.
+        eps: Added to their roots.
     """
+
+    def __init__(
+        self,
+        tables: Sequence[TableRows],
+        *,
+        lr: float = 0.1,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None:
+        super().__init__(
+            tables, lr=lr, weight_decay=weight_decay, initial_accumulator_value=initial_accumulator_value, eps=eps
+        )
 
     @staticmethod
     def _sum_shape(weight: Tensor) -> tuple[int, ...]:
@@ -176,6 +199,8 @@ class LazyAdam(RowOptimizer):
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise InputError(f"`betas` should be two numbers. Received {betas!r}.")
         for beta in betas:
             number_in("Each of `betas`", beta, 0, 1)
         number_in("`eps`", eps)

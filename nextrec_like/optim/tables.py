@@ -75,6 +75,8 @@ class TableRows:
         """The gradient that backward passes have left since `clear`; None without one."""
         if self._gradient is None:
             parts = [(rows, leaf.grad, source) for rows, leaf, source in self._leaves if leaf.grad is not None]
+            if self.weight.grad is not None:  # of a model that reads the table in other ways as well
+                parts.append((torch.arange(len(self.weight), device=self.weight.device), self.weight.grad, None))
             if parts:
                 self._gradient = self._joined(parts)
         return self._gradient

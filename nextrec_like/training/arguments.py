@@ -1,32 +1,16 @@
 """Checks and small conversions of what `fit` and `evaluate` are given."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
 
 from nextrec_like.data.checks import warn_of_labels
-from nextrec_like.data.groups import group_of as group_of
-from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
 from nextrec_like.errors import InputError, number_in
 from nextrec_like.objectives import Objective
 from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.settings import Settings
-
-
-def check_keep(keep: Sequence[str], data: object) -> list[str]:
-    """The names of columns to keep beside predictions.
-
-    Raises:
-        InputError: If they are no list of names, or the data have no such columns any more.
-    """
-    if isinstance(keep, str) or not all(isinstance(name, str) for name in keep):
-        raise InputError(f"`keep` should be a list of column names. Received {keep!r}.")
-    if keep and isinstance(data, PackedData):
-        raise InputError("`keep` needs the table that the rows were packed from; give the table instead.")
-    return list(keep)
 
 
 def checkpoint_in(folder: str | Path | None, every: int | None, resume: bool) -> Checkpoint | None:

@@ -26,7 +26,7 @@ from nextrec_like.training.arguments import (
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint import Checkpoint
 from nextrec_like.training.compiled import Compiled, Sites, compile_parts
-from nextrec_like.training.device import resolve_device
+from nextrec_like.training.device import enough_memory, resolve_device
 from nextrec_like.training.history import History
 from nextrec_like.training.monitor import MonitorSpec
 from nextrec_like.training.predictor import Predictor
@@ -258,13 +258,15 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             parts,
             self.tasks,
             settings.for_fit(self.num_fits),
-            train=rows.on(target, reading.device_data),
-            valid=None if valid is None else valid.on(target, reading.device_data),
+            train=rows,
+            valid=valid,
             device=target,
         )
         if checkpoint is not None:
             checkpoint.attach(trainer, describe(self), settings.seed)
-        return self._run(trainer, checkpoint if resume else None)
+        fix = "lower it, raise `accumulate_steps`, use `precision` bf16, or give `device_data=False`"
+        with enough_memory(target, f"`batch_size` {settings.batch_size}", fix):
+            return self._run(trainer, checkpoint if resume else None, reading.device_data)
 
     def _objective_spec(self, objective: str | type[Objective] | None) -> str | type[Objective]:
         """What `compile` is given; a fitted model keeps the meaning that its logits have."""
@@ -280,7 +282,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
         return self._parts
 
-    def _run(self, trainer: Trainer, resume_from: Checkpoint | None) -> History:
+    def _run(self, trainer: Trainer, resume_from: Checkpoint | None, device_data: bool | str) -> History:
         schedule = trainer.parts.schedule
         steps = schedule.steps
         with seeded(trainer.settings.seed, trainer.device):
@@ -288,6 +290,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 self._constructed = initialize(self, self._constructed)
             self.to(trainer.device)
             trainer.parts.to(trainer.device)
+            trainer.hold_rows(device_data)
             if resume_from is not None:
                 resume_from.restore(trainer)
             try:

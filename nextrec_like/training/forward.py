@@ -9,6 +9,12 @@ from nextrec_like.batch import Batch
 from nextrec_like.errors import warn
 from nextrec_like.objectives import Objective, TaskLosses
 
+COMPILING = {"recompile_limit": 256, "fail_on_recompile_limit_hit": True}
+"""Each training compiles anew, and torch would stop that after eight in a process without a word."""
+
+COMPILER_ERRORS = (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit, OSError)
+"""OSError: a folder of the compiler that cannot be written."""
+
 
 class Forward:
     """Model, then objective.
@@ -22,21 +28,29 @@ class Forward:
         device: Where the model is.
         precision: Type in which the model computes.
         jit: Whether to compile.
+        in_parts: Whether several batches add up their gradients; one CUDA graph for all of them would overwrite those
+            of the batch before.
     """
 
     def __init__(
-        self, model: nn.Module, objective: Objective, device: torch.device, precision: torch.dtype, *, jit: bool
+        self,
+        model: nn.Module,
+        objective: Objective,
+        device: torch.device,
+        precision: torch.dtype,
+        *,
+        jit: bool,
+        in_parts: bool = False,
     ) -> None:
         self.model, self.objective, self.device, self.precision = model, objective, device, precision
-        mode = "reduce-overhead" if device.type == "cuda" else None
-        self._compiled = torch.compile(self._compute, mode=mode) if jit else None
+        mode = "reduce-overhead" if device.type == "cuda" and not in_parts else None
+        self._compiled = torch.compile(self._compute, mode=mode, dynamic=False) if jit else None
         self._size: int | None = None
 
     def __call__(self, batch: Batch) -> TaskLosses:
         assert batch.labels is not None
-        self._size = self._size or len(batch)
         with self._autocast():
-            if self._compiled is None or len(batch) != self._size or not torch.is_grad_enabled():
+            if self._compiled is None or self._size not in (None, len(batch)) or not torch.is_grad_enabled():
                 losses, counts = self._compute(batch.ids, batch.dense, batch.labels)
             else:
                 losses, counts = self._compute_fast(batch.ids, batch.dense, batch.labels)
@@ -51,8 +65,10 @@ class Forward:
         assert self._compiled is not None
         try:
             torch.compiler.cudagraph_mark_step_begin()
-            return self._compiled(ids, dense, labels)
-        except torch._dynamo.exc.TorchDynamoException as error:
+            with nullcontext() if self._size else torch._dynamo.config.patch(COMPILING):
+                self._size = len(ids)
+                return self._compiled(ids, dense, labels)
+        except COMPILER_ERRORS as error:
             why = str(error).strip().splitlines()
             warn(f"`jit` has no effect, because torch.compile failed here: {why[0] if why else type(error).__name__}")
             self._compiled = None

@@ -20,6 +20,8 @@ class EpochRecord:
         valid: Validation metrics of each task, also under names such as ``conversion_given_click``; None
             where undefined.
         reasons: Why a validation metric is None, by task and metric.
+        error_bounds: How far a validation metric is at most from the exact value, where there were too many rows for
+            it; see `MetricsAccumulator`.
         score: Monitored value, higher is better; None without validation data.
         lr: Learning rate of the last step, warm-up included.
         seconds: Training time, without validation.
@@ -31,6 +33,7 @@ class EpochRecord:
     weights: dict[str, float]
     valid: dict[str, dict[str, float | int | None]]
     reasons: dict[str, dict[str, str]]
+    error_bounds: dict[str, dict[str, float]]
     score: float | None
     lr: float
     seconds: float

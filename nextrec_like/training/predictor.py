@@ -1,7 +1,8 @@
 """What a model does without being trained: predict, evaluate, describe and save itself."""
 
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -21,17 +22,16 @@ from nextrec_like.data.parquet_rows import ParquetRows
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.recut import part_lengths, recut
 from nextrec_like.data.source import Rows
-from nextrec_like.data.streaming import StreamedData
+from nextrec_like.data.streaming import StreamedData, window_rows
 from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.arguments import check_keep
-from nextrec_like.training.device import resolve_device
+from nextrec_like.training.device import enough_memory, resolve_device
 from nextrec_like.training.evaluation import evaluate_rows, output_names, predict_blocks
-from nextrec_like.training.prediction_file import checked_output, write_predictions
+from nextrec_like.training.prediction_file import checked_keep, checked_output, write_predictions
 from nextrec_like.training.randomness import fingerprint
 from nextrec_like.training.reading import Reading, files_to_stream
 from nextrec_like.training.saving import save_model
@@ -97,8 +97,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         """
         metrics = check_metrics(metrics)
         rows = self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=Reading(streaming))
-        target = self._ready(device)
-        return evaluate_rows(self, self.objective, rows.on(target), target, metrics)
+        placed, target = self._placed(rows, device)
+        return evaluate_rows(self, self.objective, placed, target, metrics)
 
     @overload
     def predict(
@@ -151,7 +151,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             InputError: For data or arguments that break a rule.
         """
         if output is not None:
-            return self._predict_to(checked_output(output), data, device, Reading(streaming), check_keep(keep, data))
+            kept = checked_keep(keep, data, output_names(self.tasks))
+            return self._predict_to(checked_output(output, data), data, device, Reading(streaming), kept)
         if keep:
             raise InputError("`keep` needs an `output` file to write the columns to.")
         index = data.index if isinstance(data, pd.DataFrame) else None
@@ -174,18 +175,19 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         """Features, embedding tables, layers with their number of parameters, and tasks, as text."""
         return model_summary(self)
 
-    def _ready(self, device: str | torch.device) -> torch.device:
-        """The device, with the model on it."""
+    def _placed(self, rows: Rows, device: str | torch.device) -> tuple[Rows, torch.device]:
+        """The rows on the device, with the model, where they fit; and the device."""
         if not self.is_fitted and fingerprint(self) == self._constructed:
             warn("The model has not been fitted, so it predicts from random weights; call `fit` first.")
         target = resolve_device(device)
-        self.to(target)
-        return target
+        with enough_memory(target, "holding the model and the rows", "free some of it, or use `device='cpu'`"):
+            self.to(target)
+            return rows.on(target), target
 
-    def _predictions(self, rows: Rows, device: str | torch.device) -> Iterator[dict[str, np.ndarray]]:
+    def _predictions(self, rows: Rows, device: str | torch.device) -> Generator[dict[str, np.ndarray], None, None]:
         """Predictions of each block."""
-        target = self._ready(device)
-        for _, predictions in predict_blocks(self, self.objective, rows.on(target), target):
+        placed, target = self._placed(rows, device)
+        for _, predictions in predict_blocks(self, self.objective, placed, target):
             yield predictions
 
     def _predict_to(
@@ -205,7 +207,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             tables = [read_table(data, keep)] if files is None else ParquetBlocks(files, keep).tables()
             lengths = part_lengths(len(rows), BLOCK_ROWS)
             kept = recut(tables, lengths, lambda table, start, stop: table.slice(start, stop - start), pa.concat_tables)
-        write_predictions(output, output_names(self.tasks), zip(self._predictions(rows, device), kept))
+        with closing(self._predictions(rows, device)) as predictions:  # so that no thread reads on if writing fails
+            write_predictions(output, output_names(self.tasks), zip(predictions, kept))
         return output
 
     def _check_processor(self) -> None:
@@ -247,7 +250,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             group = check_group_id(group_id) if grouped else None
             source = ParquetRows(files, self.features, tasks, self.processor, group)
             cache = reading.cache(part)
-            return StreamedData(source if cache is None else cached(source, cache))
+            return StreamedData(source if cache is None else cached(source, cache), window_rows(self.features, tasks))
         table = self._table(data)
         groups = group_of(table, group_id, self.processor) if grouped else None
         table = table if self.processor is None else self.processor.transform(table)

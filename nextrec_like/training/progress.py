@@ -69,6 +69,11 @@ class Progress:
         """Closes the bar and prints the table."""
         self.close()
         reasons = [f"{task} {name}: {why}" for task, whys in record.reasons.items() for name, why in whys.items()]
+        reasons += [
+            f"{task} {name}: not exact over so many rows, see `error_bounds`"
+            for task, bounds in record.error_bounds.items()
+            for name in bounds
+        ]
         new = [reason for reason in reasons if reason not in self._shown]
         self._shown.update(new)
         self.write("\n".join([epoch_table(record, self.epochs), *(f"  {reason}" for reason in new), *self.notes]))

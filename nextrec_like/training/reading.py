@@ -7,6 +7,7 @@ from nextrec_like.data.blocks import ParquetBlocks, parquet_files
 from nextrec_like.data.memory import available_memory
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
+from nextrec_like.data.streaming import row_bytes
 from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
 from nextrec_like.tasks import TaskSet
@@ -32,6 +33,8 @@ class Reading:
             value = getattr(self, name)
             if not isinstance(value, bool) and value != "auto":
                 raise InputError(f"`{name}` should be 'auto', True or False. Received {value!r}.")
+        if self.cache_dir is not None and not (isinstance(self.cache_dir, str | Path) and str(self.cache_dir)):
+            raise InputError(f"`cache_dir` should be the path of a folder. Received {self.cache_dir!r}.")
         if self.cache_dir is not None and self.streaming is False:
             raise InputError("`cache_dir` is for streamed rows; leave it out, or do not set `streaming` to False.")
 
@@ -75,11 +78,7 @@ def files_to_stream(
                 f"{type(data).__name__ if not isinstance(data, str | Path) else repr(str(data))}."
             )
         return None
-    if streaming is True or _packed_size(files, features, tasks) > MEMORY_SHARE * available_memory():
+    if streaming is True:
         return files
-    return None
-
-
-def _packed_size(files: list[Path], features: FeatureSet, tasks: TaskSet | None) -> int:
-    labels = 0 if tasks is None else len(tasks)
-    return ParquetBlocks(files, []).num_rows * (8 * features.num_id_columns + 4 * features.dense_dim + 12 * labels)
+    packed = ParquetBlocks(files, []).num_rows * row_bytes(features, tasks)
+    return files if packed > MEMORY_SHARE * available_memory() else None

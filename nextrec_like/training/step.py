@@ -38,7 +38,14 @@ class Stepper:
         looks_at_tasks: bool = False,
     ) -> None:
         self.model, self.parts, self.device, self.draw = model, parts, device, draw
-        self.forward = Forward(model, parts.objective, device, parts.precision, jit=parts.jit and not looks_at_tasks)
+        self.forward = Forward(
+            model,
+            parts.objective,
+            device,
+            parts.precision,
+            jit=parts.jit and not looks_at_tasks,
+            in_parts=parts.accumulate_steps > 1,
+        )
         can_be_told = getattr(parts.optimizer, "_step_supports_amp_scaling", False)
         self.waits = device.type == "cpu" or not can_be_told
 
@@ -86,8 +93,8 @@ class Stepper:
     def _update(self, step: Step) -> None:
         parts = self.parts
         parts.tables.write_dense()
-        if not self.waits:
-            parts.optimizer.found_inf = 1 - step.is_finite.float()  # type: ignore[attr-defined]
+        found_inf = None if self.waits else 1 - step.is_finite.float()
+        parts.optimizer.found_inf = found_inf  # type: ignore[attr-defined]
         parts.schedule.optimizer_step()
         self._clear()
 

@@ -1,7 +1,7 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from math import ceil, isfinite
 
 import torch
@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch
 from nextrec_like.data.source import Rows
-from nextrec_like.errors import DivergedError, warn
+from nextrec_like.errors import DivergedError, warn, within
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.compiled import Compiled
-from nextrec_like.training.device import enough_memory
 from nextrec_like.training.evaluation import evaluate_rows
 from nextrec_like.training.history import EpochRecord, History
 from nextrec_like.training.label_statistics import label_statistics
@@ -70,6 +69,12 @@ class Trainer:
         self.collapsed: set[str] = set()
         self.has_stepped = False
 
+    def hold_rows(self, device_data: bool | str) -> None:
+        """Puts the rows on the device, beside the model, where they may be and fit."""
+        self.train_data = self.train_data.on(self.device, device_data)
+        if self.valid_data is not None:
+            self.valid_data = self.valid_data.on(self.device, device_data)
+
     def stop(self) -> None:
         """Ends the training after the current epoch."""
         self.should_stop = True
@@ -81,10 +86,10 @@ class Trainer:
             DivergedError: If a loss is no longer finite.
         """
         self.parts.optimizer.zero_grad(set_to_none=True)  # whatever an interrupted step or the user left behind
-        self._prepare_balancer()
-        self._call("on_fit_start")
         try:
-            with self.parts.tables.gathered(jit=self.parts.jit), self._enough_memory():
+            self._prepare_balancer()
+            self._call("on_fit_start")
+            with self.parts.tables.gathered(jit=self.parts.jit):
                 while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
                     self._run_epoch(len(self.history.epochs) + 1)
         finally:
@@ -94,14 +99,6 @@ class Trainer:
         self.progress.write_conflicts(self.history)
         self._call("on_fit_end")
         return self.history
-
-    def _enough_memory(self) -> AbstractContextManager[None]:
-        return enough_memory(
-            self.device,
-            f"`batch_size` {self.settings.batch_size}",
-            "lower it, raise `accumulate_steps`, use `precision` bf16, or keep the rows off the device with "
-            "`device_data=False`",
-        )
 
     def _prepare_balancer(self) -> None:
         balancer = self.parts.balancer
@@ -170,12 +167,14 @@ class Trainer:
     def _check_progress(self, epoch: int, totals: EpochTotals) -> None:
         """Raises if most steps were skipped or the weights are no longer finite; warns of fewer skipped steps."""
         skipped, _ = totals.skipped()
-        if 2 * skipped > totals.steps:
+        if 2 * skipped > totals.steps and not self.parts.scale.active:  # in fp16 a factor is found by skipping
             raise self._diverged(epoch, f"{skipped} of {totals.steps} steps were skipped", totals)
-        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+        # The extremes of a table need no memory, unlike a mask of its size; NaN is an extreme, too.
+        extremes = [torch.stack(parameter.aminmax()) for parameter in self.model.parameters() if parameter.numel()]
+        if not all(bool(each.isfinite().all()) for each in extremes):
             raise self._diverged(epoch, "a parameter of the model is no longer finite", totals)
         self.history.skipped_steps += skipped
-        if skipped and not self.parts.scale.active:  # in fp16 that is how the scale is found
+        if skipped and not self.parts.scale.active:
             warn(
                 f"{skipped} of {totals.steps} steps of epoch {epoch} were skipped, because a loss or gradient was not "
                 f"finite."
@@ -205,6 +204,7 @@ class Trainer:
             weights=weights,
             valid={name: dict(values) for name, values in valid.items()},
             reasons={name: values.reasons for name, values in valid.items() if values.reasons},
+            error_bounds={name: values.error_bounds for name, values in valid.items() if values.error_bounds},
             score=score,
             lr=self.parts.schedule.last_lr,
             seconds=seconds,
@@ -221,7 +221,8 @@ class Trainer:
     def _validate(self) -> dict[str, TaskMetrics]:
         if self.valid_data is None:
             return {}
-        return evaluate_rows(self.model, self.parts.objective, self.valid_data, self.device, self.settings.metrics)
+        with within("In the validation data: "):
+            return evaluate_rows(self.model, self.parts.objective, self.valid_data, self.device, self.settings.metrics)
 
     def _select(self, record: EpochRecord) -> None:
         """Keeps the weights of the best epoch; without a score no epoch can be best."""

@@ -5,18 +5,19 @@ After `python datasets/census_income/prepare.py`:
     python tests/benchmarks/census_reference.py
 """
 
-import argparse
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
+from results import ROOT, parser_of, write_results
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+from threadpoolctl import threadpool_limits
 
-ROOT = Path(__file__).resolve().parents[2]
 REFERENCES = {
     "logistic regression": lambda: make_pipeline(
         OneHotEncoder(handle_unknown="ignore"), LogisticRegression(solver="liblinear")
@@ -29,16 +30,22 @@ REFERENCES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--folder", type=Path, default=ROOT / "datasets" / "census_income")
-    folder = parser.parse_args().folder
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     columns = yaml.safe_load((ROOT / "configs" / "census_income_mmoe.yaml").read_text())["features"]["sparse"]
-    train, test = (pd.read_parquet(folder / f"{part}.parquet") for part in ("train", "test"))
+    train, test = (pd.read_parquet(arguments.folder / f"{part}.parquet") for part in ("train", "test"))
     features, test_features = (part[columns].fillna("?").astype(str) for part in (train, test))
+    results = []
     for name, build in REFERENCES.items():
         for task in ("income", "never_married"):
-            score = build().fit(features, train[task]).predict_proba(test_features)[:, 1]
-            print(f"{name:24s} {task:14s} AUC {roc_auc_score(test[task], score):.4f}", flush=True)
+            with threadpool_limits(arguments.threads):
+                score = build().fit(features, train[task]).predict_proba(test_features)[:, 1]
+            results.append({"model": name, "task": task, "auc": roc_auc_score(test[task], score)})
+            print(f"{name:24s} {task:14s} AUC {results[-1]['auc']:.4f}", flush=True)
+    settings = {"train_rows": len(train), "test_rows": len(test)}
+    write_results("census_reference", settings, results, arguments.output)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from results import parser_of, peak_memory, write_results
 
 from nextrec_like.comparison.analysis import analyse
 from nextrec_like.comparison.results import MetricRecord, Output, RunRecord, VariantRecord
@@ -47,29 +48,33 @@ def write(folder: Path, arguments: argparse.Namespace) -> tuple[Store, list[Vari
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="test rows")
     parser.add_argument("--methods", type=int, default=20, help="variants, the first two of them references")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--groups", type=int, default=0, help="groups for GAUC; 0: without GAUC")
     parser.add_argument("--rate", type=float, default=0.05, help="share of positives")
-    parser.add_argument("--jobs", type=int, default=2, help="threads")
+    parser.add_argument("--jobs", type=int, default=2, help="threads of the statistics")
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
     metrics = [MetricRecord("auc", True), MetricRecord("logloss", False)]
     metrics += [MetricRecord("gauc", True)] if arguments.groups else []
     with tempfile.TemporaryDirectory() as folder:
         store, variants, runs, output = write(Path(folder), arguments)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         start = time.perf_counter()
         _, differences, _ = analyse(variants, runs, [output], metrics, range(arguments.seeds), store, arguments.jobs)
         seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_memory()
     print(
         f"{arguments.methods} methods x {arguments.seeds} seeds x {arguments.rows:,} test rows, "
         f"{len(metrics)} metrics, {arguments.groups:,} groups, {arguments.jobs} threads"
     )
-    print(f"  {len(differences)} differences in {seconds:.1f} s; peak memory {peak / 2**20:.2f} GiB")
-    print(f"  of which {before / 2**20:.2f} GiB were reached while the predictions were generated")
+    print(f"  {len(differences)} differences in {seconds:.1f} s; peak memory {peak / 2**30:.2f} GiB")
+    print(f"  of which {before / 2**30:.2f} GiB were reached while the predictions were generated")
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("output", "threads")}
+    row = {"differences": len(differences), "seconds": seconds, "peak_memory": peak, "memory_before": before}
+    write_results("comparison_statistics", settings, [row], arguments.output)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Two networks: ``small`` is the workload of throughput.py; ``large`` has 20 id columns, 8 experts [512, 256] and bf16.
 The data are on the device. The peak of the device is measured, by a large matrix product and a large copy; roofline.py
-counts what a step needs. With nothing else on the device:
+counts what a step needs. A row whose training warned says so, and one that torch.compile did not take is named "fell
+back". With nothing else on the device:
 
     python tests/benchmarks/gpu.py
 
@@ -11,6 +12,7 @@ counts what a step needs. With nothing else on the device:
 
 import argparse
 import sys
+import warnings
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
@@ -24,7 +26,7 @@ from roofline import Peak, measured_peak, step_operations
 from workload import Columns, Workload, make_data
 
 from nextrec_like.data.packed import PackedData, pack
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, InputWarning
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,7 @@ def measure(name: str, arguments: argparse.Namespace) -> None:
     for variant in arguments.variants:
         for batch_size in arguments.batch_sizes:
             sized = replace(workload, batch_size=batch_size)
-            row = {"variant": variant, "batch_size": batch_size}
-            row |= speed(packed, sized, network, variant, arguments) | bound(data, sized, network, variant, peak)
+            row = speed(packed, sized, network, variant, arguments) | bound(data, sized, network, variant, peak)
             row["roofline_share"] = share(row)
             results.append(row)
             print(row_text(row), flush=True)
@@ -109,13 +110,20 @@ def packed_rows(data: Columns, workload: Workload) -> PackedData:
 def speed(
     packed: PackedData, workload: Workload, network: Network, variant: str, arguments: argparse.Namespace
 ) -> dict[str, Any]:
-    """Samples per second of the epochs after the first, or why there are none."""
-    try:
-        fit = Fit(packed, workload, arguments.device, precision=network.precision, **VARIANTS[variant])
-        records = fit.epochs(arguments.epochs)
-    except (InputError, RuntimeError) as error:  # out of memory, or a failure to compile
-        return {"samples_per_second": None, "failed": str(error)[:300]}
-    return {"samples_per_second": median(record.samples_per_second for record in records[1:]), "failed": None}
+    """Samples per second of the epochs after the first, or why there are none, and what the library warned of."""
+    torch.compiler.reset()  # or the sizes before this one would have it compiled for any size, or not at all
+    row: dict[str, Any] = {"batch_size": workload.batch_size, "samples_per_second": None, "failed": None}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        try:
+            fit = Fit(packed, workload, arguments.device, precision=network.precision, **VARIANTS[variant])
+            records = fit.epochs(arguments.epochs)
+            row["samples_per_second"] = median(record.samples_per_second for record in records[1:])
+        except (InputError, RuntimeError) as error:  # out of memory, or a failure to compile
+            row["failed"] = str(error)[:300]
+    row["warnings"] = [str(each.message)[:300] for each in caught if issubclass(each.category, InputWarning)]
+    fell_back = any(text.startswith("`jit` has no effect") for text in row["warnings"])
+    return {"variant": f"{variant} (fell back)" if fell_back else variant} | row
 
 
 def bound(data: Columns, workload: Workload, network: Network, variant: str, peak: Peak) -> dict[str, Any]:
@@ -145,11 +153,12 @@ def share(row: dict[str, Any]) -> float | None:
 
 def row_text(row: dict[str, Any]) -> str:
     """One line to print."""
-    start = f"  {row['variant']:22s}{row['batch_size']:>9,}"
+    start = f"  {row['variant']:34s}{row['batch_size']:>9,}"
     if row["failed"] is not None:
         return f"{start}  failed: {row['failed']}"
     reached = "" if row["roofline_share"] is None else f"{row['roofline_share']:8.3f} of the roofline"
-    return f"{start}{row['samples_per_second']:>14,.0f} samples/s{reached}"
+    warned = "".join(f"\n    {text}" for text in row["warnings"])
+    return f"{start}{row['samples_per_second']:>14,.0f} samples/s{reached}{warned}"
 
 
 if __name__ == "__main__":

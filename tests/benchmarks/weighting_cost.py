@@ -11,9 +11,6 @@ same round. A `!` marks a missed target, for which the exit status is 1. Run on 
 """
 
 import argparse
-import json
-import os
-import platform
 import random
 import sys
 import time
@@ -26,6 +23,7 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from results import machine, parser_of, write_results
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -147,7 +145,7 @@ def make_weighting(method: str, names: list[str], options: dict[str, object]) ->
 
 
 def memory(field: str) -> float:
-    """``VmRSS`` or ``VmHWM``, its peak, in MB, as only Linux tells them."""
+    """``VmRSS`` or ``VmHWM``, its peak, in MB, as only Linux tells them; NaN elsewhere."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(field)), np.nan)
@@ -257,15 +255,24 @@ def print_solves(solves: dict[str, dict[int, float]], smoke: bool) -> list[str]:
     return missed
 
 
-def machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, {torch.get_num_threads()} thread"
+def rows_of(results: dict[Column, dict[str, Cost]], solves: dict[str, dict[int, float]]) -> list[dict[str, object]]:
+    """The figures as they are written: a row per column and method, then one per solver and number of tasks."""
+    steps = [
+        {"case": "step", "tasks": tasks, "table": table, "variant": variant, "method": method, **asdict(cost)}
+        | {"extra_memory": None if np.isnan(cost.extra_memory) else cost.extra_memory}
+        for (tasks, table, variant), costs in results.items()
+        for method, cost in costs.items()
+    ]
+    return steps + [
+        {"case": "solve", "tasks": f"K={size}", "method": method, "milliseconds": value}
+        for method, times in solves.items()
+        for size, value in times.items()
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
+    parser.set_defaults(threads=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--methods", nargs="+", choices=list(WEIGHTINGS), default=list(WEIGHTINGS), metavar="METHOD")
     parser.add_argument("--tasks", type=int, nargs="+", choices=(2, 4), default=[2, 4])
@@ -273,23 +280,24 @@ def main() -> None:
     sites = ["default", "representation"]
     parser.add_argument("--sites", nargs="+", choices=sites, default=sites)
     parser.add_argument("--optimizer", action="store_true", help="also steps with fused Adam, for the dense table")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument("--smoke", action="store_true", help="tiny and short, to see that it runs; judges no times")
     args = parser.parse_args()
     args.methods = ["equal", *(method for method in args.methods if method != "equal")]
     args.rounds = 2 if args.smoke else args.rounds
-    torch.set_num_threads(1)
-    print(f"{machine()}, medians of {args.rounds} rounds")
+    torch.set_num_threads(args.threads)
+    known = machine()
+    print(
+        f"{known['cpu']}, {known['cores']} cores, torch {known['torch']}, {known['threads']} threads, "
+        f"medians of {args.rounds} rounds"
+    )
     results = run_columns(args)
     missed = print_costs(results, args.smoke)
     solvers = [method for method in args.methods if WEIGHTINGS[method].needs == "gramian"]
     solves = {method: {size: solve_milliseconds(method, size) for size in SOLVE_SIZES} for method in solvers}
     missed += print_solves(solves, args.smoke)
     print("\n" + "\n".join([f"MISSED: {line}" for line in missed] or ["No target is missed."]))
-    if args.json is not None:
-        steps = {" ".join(column): {m: asdict(cost) for m, cost in costs.items()} for column, costs in results.items()}
-        document = {"machine": machine(), "rounds": args.rounds, "steps": steps, "solve_ms": solves, "missed": missed}
-        args.json.write_text(json.dumps(document, indent=1))
+    settings = {"rounds": args.rounds, "smoke": args.smoke, "missed": missed}
+    write_results("weighting_cost", settings, rows_of(results, solves), args.output)
     sys.exit(bool(missed))
 
 

@@ -10,6 +10,8 @@ import pytest
 from nextrec_like import InputError
 from nextrec_like.data.arrow import ENCODED
 from nextrec_like.data.blocks import ParquetBlocks, parquet_files
+from nextrec_like.data.columns import IdColumn
+from nextrec_like.data.processor import DataProcessor
 from nextrec_like.data.tables import read_table
 
 
@@ -79,6 +81,45 @@ def test_different_columns_and_types_are_errors(rows, tmp_path, refused):
         ParquetBlocks([write(tmp_path / "4.parquet", {"a": [1], "b": ["y"], "c": [1]}), other])
     with refused("The table has no column `c`"):
         ParquetBlocks(rows, ["c"])
+
+
+def test_types_that_go_with_a_column_of_nulls_but_not_with_each_other_are_an_error(tmp_path, refused):
+    columns = [pa.nulls(1), [1], ["x"]]
+    files = [write(tmp_path / f"{number}.parquet", {"a": column}) for number, column in enumerate(columns)]
+    for read in (ParquetBlocks, read_table):
+        with refused("Column `a` holds int64 in", "1.parquet` and string in", "2.parquet`"):
+            read(files)
+
+
+WIDE, ABOVE_INT64 = [1, 2, 3, 2**60 + 1], pa.array([1, 2, 3, 2**63], pa.uint64())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kinds"),
+    [
+        ([1.0], WIDE, ("int64", "double")),
+        ([1], ABOVE_INT64, ("uint64", "int64")),
+        ([[1.0]], [[number] for number in WIDE], ("list<element: int64>", "list<element: double>")),
+    ],
+)
+def test_value_that_the_joined_type_cannot_hold_is_an_error(tmp_path, refused, first, second, kinds):
+    files = [
+        write(tmp_path / "1.parquet", {"a": first}),
+        write(tmp_path / "2.parquet", {"a": second}, row_group_size=2),
+    ]
+    said = f"Column `a` holds {kinds[0]}, and all files together are read as {kinds[1]}, which cannot hold it"
+    with refused(f"In row group 1 of `{files[1]}`: {said}", "write it with one type in all files"):
+        list(ParquetBlocks(files).tables())
+    with refused(f"In row group 1 of `{files[1]}`, rows counted from its row 1: {said}"):
+        list(ParquetBlocks(files, block_rows=1).tables())
+    with refused(f"In `{files[1]}`: {said}", "write it with one type in all files"):
+        read_table(files)
+
+
+def test_processor_names_the_file_whose_ids_the_joined_type_cannot_hold(tmp_path, refused):
+    files = [write(tmp_path / "1.parquet", {"a": [1]}), write(tmp_path / "2.parquet", {"a": ABOVE_INT64})]
+    with refused("In row group 0 of", "2.parquet`: Column `a` holds uint64", "read as int64"):
+        DataProcessor([IdColumn("a")]).fit(files)
 
 
 def test_no_rows_and_no_files_are_errors(tmp_path, refused):

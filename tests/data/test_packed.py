@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from nextrec_like import DenseFeature, SequenceFeature, SparseFeature, Task
+from nextrec_like.batch import Batch
 from nextrec_like.data.packed import batch_bounds, pack
 from nextrec_like.data.tables import read_table
 from nextrec_like.features import FeatureSet
@@ -130,3 +131,64 @@ def test_batches_without_generator_keep_the_order_and_share_memory():
     assert first.dense.data_ptr() == data.rows.dense.data_ptr()
     assert data.nbytes() == 4 * 4
     assert first.labels is None
+
+
+GPU = torch.device("cuda:1")
+MIB = 2**20
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Sets the memory of a GPU that is not there, in bytes; rows "on" it lie on the fake device ``meta``."""
+    to = Batch.to
+    monkeypatch.setattr(Batch, "to", lambda batch, device: to(batch, torch.device("meta") if device == GPU else device))
+
+    def has(free, reserved=0, allocated=0):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10**12))
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: reserved)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: allocated)
+
+    return has
+
+
+def mebibyte():
+    data = pack(read_table({"x": np.zeros(MIB // 4)}), FeatureSet(dense=[DenseFeature("x")]))
+    assert data.nbytes() == MIB
+    return data
+
+
+@pytest.mark.parametrize(
+    ("memory", "where"),
+    [((2 * MIB,), "meta"), ((2 * MIB - 2,), "cpu"), ((0, 5 * MIB, 3 * MIB), "meta"), ((0, 5 * MIB, 4 * MIB), "cpu")],
+    ids=["half of it", "more than half of it", "half of what torch holds unused", "more than half of that"],
+)
+def test_rows_are_on_the_gpu_if_half_of_its_free_memory_holds_them(memory, where, gpu):
+    gpu(*memory)
+    assert mebibyte().on(GPU).rows.dense.device.type == where
+
+
+def test_rows_can_be_sent_to_the_gpu_while_all_of_its_free_memory_holds_them(gpu):
+    gpu(MIB)
+    assert mebibyte().on(GPU, device_data=True).rows.dense.device.type == "meta"
+
+
+def test_rows_that_must_be_on_the_gpu_and_are_larger_than_it_are_refused(gpu, refused):
+    gpu(MIB - 1)
+    with refused("cuda:1", "GiB free", "`device_data`"):
+        mebibyte().on(GPU, device_data=True)
+
+
+@pytest.mark.parametrize(("device", "device_data"), [(GPU, False), (CPU, True), (CPU, "auto")])
+def test_rows_stay_where_they_are_without_a_look_at_the_gpu(device, device_data, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", None)
+    data = mebibyte()
+    assert data.on(device, device_data) is data
+
+
+def test_labels_and_groups_for_metrics_stay_beside_rows_on_the_gpu(gpu):
+    gpu(MIB)
+    table = read_table({"x": [1.0, 2.0], "y": [0, 1]})
+    data = pack(table, FeatureSet(dense=[DenseFeature("x")]), TaskSet([Task("y")]), np.array([7, 8]))
+    moved = data.on(GPU)
+    assert moved.rows.labels.device.type == "meta"
+    assert (moved.labels.tolist(), moved.group.tolist()) == ([[0], [1]], [7, 8])

@@ -19,6 +19,7 @@ from nextrec_like.data.streaming import StreamedData
 from nextrec_like.data.tables import read_table
 from nextrec_like.features import FeatureSet
 from nextrec_like.tasks import TaskSet
+from nextrec_like.training.callbacks import Callback
 
 CPU = torch.device("cpu")
 FEATURES = FeatureSet(
@@ -111,8 +112,58 @@ def test_order_follows_from_the_seed_and_changes_with_each_epoch(tmp_path):
 
 
 def test_shuffling_mixes_row_groups(tmp_path):
-    batch = next(stream(write(tmp_path, make_rows(400), group_rows=100), 28).batches(28, CPU, seeded()))
-    assert torch.bincount(batch.ids[:, 0] // 100).tolist() == [7, 7, 7, 7]
+    batch = next(stream(write(tmp_path, make_rows(400), group_rows=100), 32).batches(32, CPU, seeded()))
+    assert torch.bincount(batch.ids[:, 0] // 100).tolist() == [8, 8, 8, 8]
+
+
+def features_of(num_ids, num_dense, max_len=0):
+    sequences = [SequenceFeature("s", 9, max_len=max_len)] if max_len else []
+    numbers = [DenseFeature(f"x{number}") for number in range(num_dense)]
+    return FeatureSet(numbers, [SparseFeature(f"id{number}", 9) for number in range(num_ids)], sequences)
+
+
+@pytest.mark.parametrize(
+    ("features", "bytes_of_row", "rows"),
+    [
+        (features_of(10, 5), 10 * 8 + 5 * 4 + 2 * 12, 524_288),
+        (features_of(100, 0, max_len=200), 300 * 8 + 2 * 12, 55_370),  # 2**27 / 2424
+        (features_of(1, 0, max_len=10_000), 10_001 * 8 + 2 * 12, 8_192),
+    ],
+)
+def test_window_of_wide_rows_has_fewer_rows(features, bytes_of_row, rows):
+    assert streaming.row_bytes(features, TASKS) == bytes_of_row
+    assert streaming.row_bytes(features, None) == bytes_of_row - 24
+    assert streaming.window_rows(features, TASKS) == rows
+
+
+def test_row_bytes_are_those_of_packed_rows():
+    packed = pack(make_rows(100), FEATURES, TASKS)
+    assert 100 * streaming.row_bytes(FEATURES, TASKS) == packed.nbytes() + packed.labels.nbytes
+
+
+@pytest.mark.parametrize(("shuffle_rows", "piece_rows"), [(3, 1), (80, 10), (799, 99), (8000, 100)])
+def test_row_groups_are_read_in_eighths_of_a_window(tmp_path, monkeypatch, shuffle_rows, piece_rows):
+    monkeypatch.setattr(streaming, "PIECE_ROWS", 2**16)
+    rows = stream(write(tmp_path, make_rows(300), group_rows=100), shuffle_rows)
+    assert len(rows.sample(300, CPU, seeded())) == piece_rows  # all rows at hand
+
+
+class Order(Callback):
+    def on_epoch_end(self, trainer):
+        self.order = trainer.train_data.order
+
+
+def test_training_in_windows_of_fewer_rows_is_the_same_from_a_cache(tmp_path, monkeypatch, build, table, train):
+    monkeypatch.setattr(streaming, "SHUFFLE_BYTES", 84 * 40)
+    monkeypatch.setattr(streaming, "FEWEST_SHUFFLE_ROWS", 8)
+    pq.write_table(read_table(table), tmp_path / "rows.parquet", row_group_size=50)
+    weights = []
+    for cache in (None, tmp_path / "cache"):
+        seen, model = Order(), build()  # a row has 6 ids, 3 numbers and 2 labels: 84 bytes
+        train(model=model, data=tmp_path / "rows.parquet", streaming=True, cache_dir=cache, callbacks=[seen])
+        assert seen.order.startswith("streamed in windows of 40 from 5 row groups")
+        weights.append(model.state_dict())
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
 @pytest.mark.parametrize("start", [0, 1, 4, 9, 12, 13])

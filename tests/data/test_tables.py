@@ -233,6 +233,22 @@ def test_broken_parquet_names_the_file(tmp_path):
         read_table(write(tmp_path / "rows.parquet", "not parquet"))
 
 
+@pytest.mark.parametrize("groups", [[2], [1, 3]])
+def test_damaged_page_names_the_first_row_group_that_cannot_be_read(tmp_path, groups):
+    rng = np.random.default_rng(0)
+    file = tmp_path / "rows.parquet"
+    table = pa.table({"a": rng.normal(size=400), "b": rng.normal(size=400)})
+    pyarrow.parquet.write_table(table, file, row_group_size=100, use_dictionary=False, compression="zstd")
+    content, footer = bytearray(file.read_bytes()), pyarrow.parquet.read_metadata(file)
+    for group in groups:
+        start = footer.row_group(group).column(1).data_page_offset
+        content[start : start + 200] = bytes(200)
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=rf"^In row group {groups[0]}: File `.*rows\.parquet` could not be read: "):
+        read_table(file)
+    assert read_table(file, ["a"]).equals(table.select(["a"]))
+
+
 def test_unequal_lengths_name_both_columns():
     with pytest.raises(InputError, match="Columns `a` and `c` have 2 and 3 rows"):
         read_table({"a": [1, 2], "b": [1, 2], "c": [1, 2, 3]})

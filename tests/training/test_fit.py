@@ -41,9 +41,6 @@ def same(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-# --- early stopping ---------------------------------------------------------------------------------------------------
-
-
 def score_by_hand(record, monitor):
     auc = {name: values["auc"] for name, values in record.valid.items()}
     logloss = {name: values["logloss"] for name, values in record.valid.items()}
@@ -145,9 +142,6 @@ def test_patience_without_any_score_is_said(train, other_table):
         )
 
 
-# --- validation rows --------------------------------------------------------------------------------------------------
-
-
 def test_valid_split_trains_on_the_rest(train):
     seen = []
 
@@ -174,9 +168,6 @@ def test_validation_does_not_change_the_training(train, table, other_table):
     with_valid, _ = train("mmoe", epochs=1, valid_data=other_table)
     without, _ = train("mmoe", epochs=1)
     assert same(with_valid.state_dict(), without.state_dict())
-
-
-# --- callbacks, output ------------------------------------------------------------------------------------------------
 
 
 def test_callbacks_are_called_in_order(train):
@@ -225,9 +216,6 @@ def test_history_is_saved_as_json_lines(train, other_table, tmp_path):
     assert lines[1]["loss"] == history.epochs[1].loss
 
 
-# --- labels that teach nothing ----------------------------------------------------------------------------------------
-
-
 @pytest.mark.filterwarnings("ignore:Task `conversion` is NaN")
 @pytest.mark.parametrize("weighting", [None, [1.0, 2.0], "grad_norm"])
 def test_task_without_labels_is_a_warning_and_leaves_the_other_alone(weighting, train, table):
@@ -265,9 +253,6 @@ def test_failed_first_fit_may_be_repeated_from_the_seed(build, train):
     train(model=model, seed=2)
     fresh, _ = train("single_task", seed=2)
     assert same(model.state_dict(), fresh.state_dict())
-
-
-# --- initial weights --------------------------------------------------------------------------------------------------
 
 
 def test_other_weights_follow_the_seed_where_some_were_set(build, train):

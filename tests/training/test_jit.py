@@ -1,11 +1,13 @@
 """Compiled models: the same training up to rounding, and one warning where it cannot be had."""
 
 import warnings
+from functools import partial
 
 import pytest
 import torch
 
 from nextrec_like.errors import InputWarning
+from nextrec_like.training.forward import Forward
 
 COMPILER = torch._dynamo.exc.TorchDynamoException
 
@@ -54,6 +56,42 @@ def test_gradients_of_single_tasks_need_the_model_as_it_is(compiled, options, tr
     with pytest.warns(InputWarning, match="`jit` has no effect: gradients of single tasks"):
         model, _ = train("mmoe", compiled={**compiled, "jit": True}, **options)
     assert torch.equal(weights(plain), weights(model))
+
+
+def test_every_training_of_a_process_is_compiled(train, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch.compiler.reset()
+    counters = torch._dynamo.utils.counters["stats"]
+    seen = []
+    for size in range(20, 32):  # torch gives up a function at the ninth size
+        before = counters["unique_graphs"]
+        train("shared_bottom", compiled={"jit": True}, batch_size=size)
+        seen.append(counters["unique_graphs"] > before)
+    torch.compiler.reset()
+    assert all(seen)
+
+
+def test_folder_of_the_compiler_that_cannot_be_written_is_a_warning(train, monkeypatch):
+    def compile_nowhere(function, **options):
+        def call(*arguments):
+            raise PermissionError(13, "Permission denied", "/var/cache")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile_nowhere)
+    with pytest.warns(
+        InputWarning, match="`jit` has no effect, because torch.compile failed here: .*Permission denied"
+    ):
+        train("mmoe", compiled={"jit": True})
+
+
+def test_parts_of_a_batch_do_not_share_a_graph_on_a_gpu(build, monkeypatch):
+    modes = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: modes.append(options["mode"]))
+    model, device = build("mmoe"), torch.device("cuda")
+    for in_parts in (False, True):
+        Forward(model, model.objective, device, torch.float32, jit=True, in_parts=in_parts)
+    assert modes == ["reduce-overhead", None]
 
 
 def test_error_of_the_model_is_not_taken_for_one_of_the_compiler(build, train, monkeypatch):

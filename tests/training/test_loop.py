@@ -243,6 +243,29 @@ def test_device_out_of_memory_is_one_sentence(build, train, monkeypatch, refused
         train(model=model)
 
 
+@pytest.mark.parametrize("action", ["fit", "evaluate", "predict"])
+def test_device_too_small_for_the_model_is_one_sentence(action, train, table, monkeypatch, refused):
+    model, _ = train("mmoe")
+
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(type(model), "to", full)
+    with refused("Device 'cpu' is out of memory at"):
+        getattr(model, action)(table, device="cpu")
+
+
+def test_callback_that_fails_at_the_start_leaves_no_hook(build, train):
+    class Fails(Callback):
+        def on_fit_start(self, trainer):
+            raise RuntimeError("the user's own")
+
+    model = build("mmoe")
+    with pytest.raises(RuntimeError, match="own"):
+        train(model=model, compiled={"loss_weights": {"method": "mgda", "site": "representation"}}, callbacks=[Fails()])
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_prediction_out_of_memory_is_one_sentence(train, table, monkeypatch, refused):
     model, _ = train("mmoe")
 

@@ -17,9 +17,6 @@ def figures(history, name):
     return frame[frame["figure"] == name]
 
 
-# --- the log --------------------------------------------------------------------------------------------------------
-
-
 def test_log_has_first_and_every_nth_step_over_all_epochs(train):
     _, history = train(epochs=3, log_every=5)  # four steps an epoch
     frame = history.steps_frame()
@@ -124,9 +121,6 @@ def test_wrong_log_options_are_refused(option, value, train, refused):
         train(**{option: value})
 
 
-# --- steps that are not finite ---------------------------------------------------------------------------------------
-
-
 class Poison(Callback):
     """Makes the gradient of one parameter NaN in one step."""
 
@@ -182,9 +176,6 @@ def test_collapsed_weight_is_a_warning(train):
     spec = {"method": "unit_gradient", "base": {"click": 1, "conversion": 1e-9}}
     with pytest.warns(InputWarning, match="`conversion` has been under 1 % .* 200 steps"):
         train(compiled={"loss_weights": spec}, epochs=25, batch_size=24)
-
-
-# --- parts of a batch, and bf16 --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("spec", [None, [0.3, 1.7], "prior_inverse"], ids=str)

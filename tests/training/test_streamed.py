@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from nextrec_like import DataProcessor, DenseFeature, IdColumn, NumericColumn, SequenceColumn, Task
+from nextrec_like import DataProcessor, DenseFeature, IdColumn, InputError, NumericColumn, SequenceColumn, Task
 from nextrec_like.data import streaming
 from nextrec_like.data.packed import pack
 from nextrec_like.data.parquet_rows import ParquetRows
@@ -213,6 +213,45 @@ def test_prediction_file_is_whole_or_not_there(folder, train, tmp_path, refused,
     assert own_threads() == 0
 
 
+@pytest.mark.parametrize("streaming", [True, False])
+def test_predictions_never_replace_or_join_the_data(folder, train, refused, streaming, monkeypatch):
+    model, _ = train()
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    monkeypatch.chdir(folder)
+    for data, output in [("0.parquet", folder / "0.parquet"), (folder, "scores.parquet"), (["0.parquet"], "0.parquet")]:
+        with refused("is where the data are; give another file or folder"):
+            model.predict(data, streaming=streaming, output=output, device="cpu")
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_kept_column_is_written_once(folder, table, train, tmp_path):
+    model, _ = train()
+    for name, data in {"a": folder, "b": table}.items():
+        output = model.predict(data, output=tmp_path / f"{name}.parquet", keep=["age", "age"], device="cpu")
+        assert list(pd.read_parquet(output))[:2] == ["age", "click"]
+
+
+def test_failed_writing_leaves_no_thread_while_its_error_is_held(folder, train, tmp_path, monkeypatch, own_threads):
+    model, _ = train()
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    with pytest.raises(InputError, match="cannot be written") as held:
+        model.predict(folder, streaming=True, output=tmp_path / "scores.parquet", device="cpu")
+    assert own_threads() == 0
+    assert "No space left" in str(held.value)
+
+
+def test_fault_of_validation_rows_is_said_to_be_there(folder, tmp_path, table, train, refused):
+    users = np.asarray(table["user"]).copy()
+    users[70] = 99
+    valid = write(tmp_path / "valid", {**table, "user": users})
+    with refused("In the validation data: In row group 1 of", "Feature `user` has value 99"):
+        train(data=folder, valid_data=valid, streaming=True)
+
+
 def test_what_cannot_be_written_is_an_error(table, train, tmp_path, refused):
     model, _ = train()
     with refused("`output` should be a .parquet file", "scores.csv"):
@@ -225,6 +264,12 @@ def test_what_cannot_be_written_is_an_error(table, train, tmp_path, refused):
         model.predict(table, output=tmp_path / "scores.parquet", keep="user")
     with refused("The table has no column `usr`", "Did you mean `user`?"):
         model.predict(table, output=tmp_path / "scores.parquet", keep=["usr"], device="cpu")
+    with refused("`keep` has `click`, which would be written as `click_label`, and that is there already"):
+        model.predict(table, output=tmp_path / "scores.parquet", keep=["click", "click_label"])
+    with refused("`keep` should be a list of column names", "None"):
+        model.predict(table, output=tmp_path / "scores.parquet", keep=None)
+    with refused("`output` should be the path of a .parquet file. Received 3."):
+        model.predict(table, output=3)
     packed = pack(read_table(table), model.features)
     with refused("`keep` needs the table"):
         model.predict(packed, output=tmp_path / "scores.parquet", keep=["user"])

@@ -14,6 +14,7 @@ from nextrec_like.comparison.running.cost import Meter
 from nextrec_like.comparison.running.gates import watched_gates
 from nextrec_like.comparison.store import FORMAT, GATES, PREDICTIONS, RESULT, new_run_folder
 from nextrec_like.config import Config, build_features, build_model, build_tasks, fit_arguments, fit_processor
+from nextrec_like.data.groups import group_of
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError
@@ -23,7 +24,6 @@ from nextrec_like.models import Model
 from nextrec_like.output import write_json
 from nextrec_like.runs import HistoryWriter, describe_run
 from nextrec_like.tasks import TaskSet
-from nextrec_like.training.arguments import group_of
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions
 from nextrec_like.training.history import EpochRecord, History
