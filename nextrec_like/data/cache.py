@@ -1,8 +1,10 @@
 """Packed rows on disk, so that only the first epoch decodes parquet."""
 
 import json
+import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from hashlib import blake2b
@@ -19,6 +21,9 @@ from nextrec_like.errors import InputError, warn
 
 FORMAT = 1
 FILE = "cache.json"
+ARRAYS = ("ids", "dense", "labels", "group")
+OLD = 24 * 3600
+"""Seconds after which a cache that was never completed is taken for one of a training that was killed."""
 
 
 class CachedRows:
@@ -38,11 +43,9 @@ class CachedRows:
         content = _description(folder)
         self.identity: str = content["identity"]
         self.sizes: list[int] = content["sizes"]
-        self._names: list[str] = content["arrays"]
         self._starts = np.cumsum([0, *self.sizes]).tolist()
-        for name in self._names:
-            if len(self._array(name)) != self._starts[-1]:
-                raise _damaged(folder / f"{name}.npy", "its length is wrong")
+        # Open as long as this lives: another training may replace the folder, and these rows have to stay.
+        self._arrays = {name: _MappedArray(folder / f"{name}.npy", self._starts[-1]) for name in content["arrays"]}
 
     def read(self, group: int, start: int, piece_rows: int, full: bool = False) -> Iterator[PackedData]:
         """As `ParquetRows.read`."""
@@ -53,22 +56,45 @@ class CachedRows:
     def labels(self, piece_rows: int) -> Iterator[np.ndarray]:
         """As `ParquetRows.labels`."""
         for start in range(0, self._starts[-1], piece_rows):
-            yield self._array("labels")[start : start + piece_rows].astype(np.float64)
+            yield self._arrays["labels"].rows(start, min(start + piece_rows, self._starts[-1])).astype(np.float64)
 
     def _piece(self, start: int, stop: int, full: bool) -> PackedData:
         def part(name: str, dtype: type[np.generic]) -> np.ndarray | None:
-            return self._array(name)[start:stop].astype(dtype) if name in self._names else None
+            return self._arrays[name].rows(start, stop).astype(dtype) if name in self._arrays else None
 
         rows = [part("ids", np.int64), part("dense", np.float32), part("labels", np.float32)]
         return from_arrays([*rows, *((part("labels", np.float64), part("group", np.int64)) if full else (None, None))])
 
-    def _array(self, name: str) -> np.ndarray:
-        # Mapped anew for each piece, so that what was read before does not count as memory of the process.
-        file = self.folder / f"{name}.npy"
+
+class _MappedArray:
+    """A ``.npy`` file of which pieces are mapped into memory."""
+
+    def __init__(self, path: Path, num_rows: int) -> None:
+        self._path = path
         try:
-            return np.load(file, mmap_mode="r")
+            self._file = path.open("rb")
+            np.lib.format.read_magic(self._file)
+            self._shape, _, self._dtype = np.lib.format.read_array_header_1_0(self._file)
         except (OSError, ValueError, EOFError) as error:
-            raise _damaged(file, str(error)) from error
+            raise _damaged(path, str(error)) from error
+        self._start = self._file.tell()
+        self._row_bytes = self._dtype.itemsize * math.prod(self._shape[1:])
+        if (
+            not self._shape
+            or self._shape[0] != num_rows
+            or path.stat().st_size != self._start + num_rows * self._row_bytes
+        ):
+            raise _damaged(path, "its length is wrong")
+
+    def rows(self, start: int, stop: int) -> np.ndarray:
+        """Rows ``start:stop``, mapped anew, so that what was read before does not count as memory of the process."""
+        shape, offset = (stop - start, *self._shape[1:]), self._start + start * self._row_bytes
+        if 0 in shape:
+            return np.empty(shape, self._dtype)
+        try:
+            return np.memmap(self._file, self._dtype, "r", offset, shape)
+        except (OSError, ValueError) as error:
+            raise _damaged(self._path, str(error)) from error
 
 
 def cached(source: ParquetRows, folder: Path) -> CachedRows:
@@ -85,6 +111,8 @@ def cached(source: ParquetRows, folder: Path) -> CachedRows:
         InputError: If the folder holds anything else, or cannot be written.
     """
     wanted = _identity(source)
+    if folder.exists() and not _is_own(folder):
+        raise InputError(f"`cache_dir` '{folder}' holds something else than a cache; give a new folder.")
     if (folder / FILE).exists():
         try:
             found = CachedRows(folder)
@@ -93,8 +121,6 @@ def cached(source: ParquetRows, folder: Path) -> CachedRows:
         else:
             if found.identity == wanted:
                 return found
-    elif folder.exists() and any(folder.iterdir()):
-        raise InputError(f"`cache_dir` '{folder}' holds something else than a cache; give a new folder.")
     try:
         _replace(source, wanted, folder)
     except OSError as error:
@@ -102,9 +128,25 @@ def cached(source: ParquetRows, folder: Path) -> CachedRows:
     return CachedRows(folder)
 
 
+def _is_own(folder: Path) -> bool:
+    """Whether a folder is empty, or has nothing but what this module writes."""
+    if not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    if FILE not in names or not names <= {FILE, *(f"{name}.npy" for name in ARRAYS)}:
+        return not names
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except ValueError:
+        return True  # a damaged one
+    return isinstance(content, dict) and "format" in content
+
+
 def _replace(source: ParquetRows, identity: str, folder: Path) -> None:
     part = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(part, ignore_errors=True)
+    for left in [part, *folder.parent.glob(f".{folder.name}.[0-9]*")]:
+        if left == part or time.time() - left.stat().st_mtime > OLD:
+            shutil.rmtree(left, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         names = _write(source, part)
@@ -167,7 +209,8 @@ def _description(folder: Path) -> dict[str, Any]:
         raise _damaged(file, str(error)) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise _damaged(file, "it is of another version")
-    if not {"identity", "sizes", "arrays"} <= content.keys():
+    known = isinstance(content.get("arrays"), list) and set(content["arrays"]) <= set(ARRAYS)
+    if not known or not isinstance(content.get("sizes"), list) or not isinstance(content.get("identity"), str):
         raise _damaged(file, "it is not complete")
     return content
 

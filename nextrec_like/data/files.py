@@ -64,7 +64,7 @@ def read_files(files: list[Path], wanted: list[str] | None, text: frozenset[str]
     if not files:
         raise InputError("The list of files is empty; give at least one path.")
     tables = [_read_file(file, wanted, text) for file in files]
-    joined_schema(files, [table.schema for table in tables])
+    joined_schema(files, [table.schema for table in tables])  # raises for files that differ
     names = tables[0].column_names
     # A CSV column of nothing but words such as `NA` is taken for missing. It is read again as text, which it is unless
     # another file has values of another type.

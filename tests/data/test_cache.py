@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -102,9 +103,52 @@ def test_damaged_cache_is_written_again_with_a_warning(source, tmp_path, name, c
     assert_same(rows, source)
 
 
+def test_cache_that_is_replaced_while_it_is_read_stays_readable(source, tmp_path):
+    other_source = ParquetRows([write(tmp_path / "other.parquet", seed=1)], FEATURES, TASKS, group_id="user")
+    rows = cached(source, tmp_path / "cache")
+    before = [piece.rows.dense.clone() for piece in rows.read(0, 0, 5)]
+    other = cached(other_source, tmp_path / "cache")
+    assert other.identity != rows.identity
+    assert all(torch.equal(piece.rows.dense, dense) for piece, dense in zip(rows.read(0, 0, 5), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("description", "others"),
+    [
+        ('{"my": "cache"}', ["thesis.txt"]),
+        ('{"my": "cache"}', []),
+        ('{"format": 1}', ["thesis.txt"]),
+        (None, ["ids.npy"]),
+    ],
+)
+def test_folder_of_something_else_is_refused_and_kept(description, others, source, tmp_path, refused):
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    for name in others:
+        (folder / name).write_text("mine")
+    if description is not None:
+        (folder / "cache.json").write_text(description)
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    with refused("holds something else than a cache; give a new folder"):
+        cached(source, folder)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == before
+
+
+def test_what_a_killed_training_left_is_removed_after_a_day(source, tmp_path):
+    for number, age in ((1, 1.5 * 86400), (2, 3600)):
+        (tmp_path / f".cache.{number}").mkdir()
+        then = time.time() - age
+        os.utime(tmp_path / f".cache.{number}", (then, then))
+    cached(source, tmp_path / "cache")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir() and "cache" in path.name) == [
+        ".cache.2",
+        "cache",
+    ]
+
+
 def test_damage_while_reading_is_an_error(source, tmp_path, refused):
     rows = cached(source, tmp_path / "cache")
-    (tmp_path / "cache" / "dense.npy").unlink()
+    os.truncate(tmp_path / "cache" / "dense.npy", 100)
     with refused("dense.npy` of the cache is damaged", "remove its folder"):
         list(StreamedData(rows).batches(16, CPU))
     file = tmp_path / "cache" / "cache.json"
