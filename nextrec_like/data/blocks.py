@@ -122,15 +122,21 @@ class ParquetBlocks:
     def _batches(self, group: RowGroup, block_rows: int) -> Iterator[pa.RecordBatch]:
         file = self.files[group.file]
         with within(f"In row group {group.index}: "):
-            if identity(file) != self._identities[group.file]:
-                raise InputError(f"File `{file}` has changed since its rows were counted; start again.")
+            self._check_unchanged(group)
             try:
                 with pq.ParquetFile(file, metadata=self._footers[group.file], **READING) as parquet:
-                    yield from parquet.iter_batches(
+                    for batch in parquet.iter_batches(
                         block_rows, row_groups=[group.index], columns=self.schema.names, use_threads=False
-                    )
+                    ):
+                        self._check_unchanged(group)  # a file that is written in place may still decode
+                        yield batch
             except (pa.ArrowException, OSError) as error:
                 raise files_error(file, error) from error
+
+    def _check_unchanged(self, group: RowGroup) -> None:
+        file = self.files[group.file]
+        if identity(file) != self._identities[group.file]:
+            raise InputError(f"File `{file}` has changed since its rows were counted; start again.")
 
 
 def parquet_files(data: object) -> list[Path] | None:

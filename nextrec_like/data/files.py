@@ -108,7 +108,7 @@ def files_error(file: Path, error: Exception) -> InputError:
 
 
 def _read_parquet(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
-    with pyarrow.parquet.ParquetFile(file) as parquet:
+    with pyarrow.parquet.ParquetFile(file, page_checksum_verification=True) as parquet:
         names = parquet.schema_arrow.names
         if wanted is not None:
             check_columns(names, wanted)

@@ -151,6 +151,19 @@ def test_file_that_is_gone_truncated_or_replaced_is_an_error(rows, tmp_path, ref
         list(blocks.read(blocks.row_groups[-1]))
 
 
+def test_file_that_is_written_in_place_within_a_row_group_is_an_error(tmp_path, refused):
+    file = write(tmp_path / "x.parquet", {"a": list(range(1000))}, compression="none", use_dictionary=False)
+    other = write(tmp_path / "y.parquet", {"a": list(range(1000, 2000))}, compression="none", use_dictionary=False)
+    blocks = ParquetBlocks([file], block_rows=100).blocks()
+    next(blocks)
+    content = other.read_bytes()
+    assert len(content) == file.stat().st_size
+    with file.open("r+b") as target:
+        target.write(content)
+    with refused("In row group 0", "x.parquet` has changed since its rows were counted"):
+        list(blocks)
+
+
 @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
 def test_damaged_page_is_an_error_or_read_in_full(tmp_path, compression):
     rng = np.random.default_rng(0)
