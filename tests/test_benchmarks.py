@@ -373,7 +373,7 @@ def page(tmp_path):
 def test_page_says_what_is_not_measured(page):
     text = page()
 
-    assert text.count("Not measured.") == 8
+    assert text.count("Not measured.") == 9
     assert "| `fit` against NextRec | at least 11.0 times |  | not measured |" in text
     assert "## Weightings" in text
 

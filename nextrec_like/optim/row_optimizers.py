@@ -146,7 +146,7 @@ class RowwiseAdagrad(RowAdagrad):
 
     Args:
         tables: The tables.
-        lr: Learning rate; the default did well on all data of `tests/benchmarks/embedding_quality.py`.
+        lr: Learning rate; the best one was 0.03 to 0.3 in `tests/benchmarks/embedding_quality.py`, so tune it.
         weight_decay: Added to the gradient as ``weight_decay * row``.
         initial_accumulator_value: Where the sums begin.
         eps: Added to their roots.

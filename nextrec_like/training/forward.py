@@ -19,7 +19,7 @@ COMPILER_ERRORS = (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.Fai
 class Forward:
     """Model, then objective.
 
-    Compiled, batches of one size run as few kernels, on a GPU as one CUDA graph; others, such as the last one of an
+    Compiled, batches of one size run as few kernels, on a GPU as CUDA graphs; others, such as the last one of an
     epoch, run as they are, because each further size would cost a compilation of many seconds.
 
     Args:
