@@ -19,6 +19,21 @@ def throughput(rows: list[dict[str, Any]]) -> str:
     return table(["loop", "samples/s", "ratio", "to"], cells)
 
 
+def step_profile(rows: list[dict[str, Any]]) -> str:
+    """A row per kind of operation, a column per loop."""
+    loops = list(dict.fromkeys(row["loop"] for row in rows))
+    found = {(row["kind"], row["loop"]): row for row in rows}
+    kinds = dict.fromkeys(row["kind"] for row in rows)
+    cells = [[kind, *(step_cell(found[kind, loop]) for loop in loops)] for kind in kinds]
+    cells.append(["all", *(f"{sum(row['microseconds'] for row in rows if row['loop'] == loop):,.0f}" for loop in loops)])
+    return table(["microseconds a step (calls)", *loops], cells)
+
+
+def step_cell(row: dict[str, Any]) -> str:
+    """Time and calls."""
+    return f"{row['microseconds']:,.0f}" + (f" ({row['calls']:,.0f})" if row["calls"] else "")
+
+
 def peers(rows: list[dict[str, Any]]) -> str:
     """Each program, and how many times as fast this library is."""
     cells = [
@@ -154,6 +169,7 @@ def number(value: float | None, digits: int, unit: float = 1) -> str:
 
 TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "throughput": throughput,
+    "step_profile": step_profile,
     "peers": peers,
     "vocabulary": vocabulary,
     "embedding_quality": embedding_quality,

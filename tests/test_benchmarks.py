@@ -38,6 +38,16 @@ def run(tmp_path, monkeypatch):
     return run_script
 
 
+def test_profile_counts_the_operations_of_a_step(run):
+    written = run("step_profile.py", "--steps", "3", writes="step_profile")
+    rows = {(row["loop"], row["kind"]): row for row in written["results"]}
+    products = rows["hand-written, dense Adam", "matrix products"]
+    # forward: 2 for the experts, 2 gates, 6 in the towers, 2 mixtures; backward: two each, the inputs of the first too
+    assert products["calls"] == 3 * (2 + 2 + 6 + 2)
+    assert rows["fit, dense", "optimizer"]["calls"] == 2
+    assert all(row["microseconds"] > 0 for row in written["results"])
+
+
 def test_throughput_compares_fit_with_its_hand_written_loop(run):
     sizes = ("--rows", 2000, "--vocabulary", 50, "--batch-size", 500, "--rounds", 2)
     written = run("throughput.py", *sizes, writes="throughput")
@@ -373,7 +383,7 @@ def page(tmp_path):
 def test_page_says_what_is_not_measured(page):
     text = page()
 
-    assert text.count("Not measured.") == 9
+    assert text.count("Not measured.") == 10
     assert "| `fit` against NextRec | at least 11.0 times |  | not measured |" in text
     assert "## Weightings" in text
 
