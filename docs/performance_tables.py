@@ -25,7 +25,8 @@ def step_profile(rows: list[dict[str, Any]]) -> str:
     found = {(row["kind"], row["loop"]): row for row in rows}
     kinds = dict.fromkeys(row["kind"] for row in rows)
     cells = [[kind, *(step_cell(found[kind, loop]) for loop in loops)] for kind in kinds]
-    cells.append(["all", *(f"{sum(row['microseconds'] for row in rows if row['loop'] == loop):,.0f}" for loop in loops)])
+    sums = [sum(row["microseconds"] for row in rows if row["loop"] == loop) for loop in loops]
+    cells.append(["all", *(f"{total:,.0f}" for total in sums)])
     return table(["microseconds a step (calls)", *loops], cells)
 
 
