@@ -118,7 +118,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             accumulate_steps: Parts in which each batch is computed, one after the other, to save memory; the
                 optimizer makes one step per batch as before.
             jit: Whether to compile model and objective with `torch.compile`, on a GPU to CUDA graphs. The first step
-                then takes some 20 s. Weightings that look at gradients of single tasks need the model as it is.
+                then waits for the compiler. Weightings that look at gradients of single tasks need the model as it is.
 
         Raises:
             InputError: For anything unknown or out of range, with the closest name.

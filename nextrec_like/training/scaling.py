@@ -30,6 +30,11 @@ class LossScale(nn.Module):
         """What to multiply losses with, 0-dim; None: nothing."""
         return self.scale if self.active else None
 
+    @property
+    def seeks(self) -> bool:
+        """Whether a step may overflow because of the factor; below 1 it is the losses themselves. Waits for it."""
+        return self.active and bool(self.scale > 1)
+
     def unscale(self, gradients: Sequence[Tensor]) -> None:
         """Divides gradients in place."""
         if self.active and gradients:

@@ -167,18 +167,17 @@ class Trainer:
     def _check_progress(self, epoch: int, totals: EpochTotals) -> None:
         """Raises if most steps were skipped or the weights are no longer finite; warns of fewer skipped steps."""
         skipped, _ = totals.skipped()
-        if 2 * skipped > totals.steps and not self.parts.scale.active:  # in fp16 a factor is found by skipping
+        most, seeks = 2 * skipped > totals.steps, self.parts.scale.seeks
+        if most and not seeks:
             raise self._diverged(epoch, f"{skipped} of {totals.steps} steps were skipped", totals)
         # The extremes of a table need no memory, unlike a mask of its size; NaN is an extreme, too.
         extremes = [torch.stack(parameter.aminmax()) for parameter in self.model.parameters() if parameter.numel()]
         if not all(bool(each.isfinite().all()) for each in extremes):
             raise self._diverged(epoch, "a parameter of the model is no longer finite", totals)
         self.history.skipped_steps += skipped
-        if skipped and not self.parts.scale.active:
-            warn(
-                f"{skipped} of {totals.steps} steps of epoch {epoch} were skipped, because a loss or gradient was not "
-                f"finite."
-            )
+        if skipped and (most or not seeks):  # a few skipped steps are how fp16 works
+            why = "the scale of fp16 was still too large" if seeks else "a loss or gradient was not finite"
+            warn(f"{skipped} of {totals.steps} steps of epoch {epoch} were skipped, because {why}.")
 
     def _diverged(self, epoch: int, what: str, totals: EpochTotals) -> DivergedError:
         why = ""

@@ -92,6 +92,17 @@ def timed(function: Callable[[], object]) -> Callable[[], float]:
     return measured
 
 
+def synchronized(loop: Callable[[], None], device: str) -> Callable[[], None]:
+    """The loop, and then a wait until the device has done it."""
+
+    def run() -> None:
+        loop()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return run
+
+
 def alternate(loops: Mapping[str, Callable[[], Answer]], rounds: int, warm_up: bool = True) -> dict[str, list[Answer]]:
     """Figures of several loops, run in turn, so that a slow phase of the machine hits all of them.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from loops import DenseLoop, Fit, LeafGatherLoop
-from results import alternate, median_ratio, parser_of, timed, write_results
+from results import alternate, median_ratio, parser_of, synchronized, timed, write_results
 from workload import Columns, Workload, make_data
 
 DENSE, LEAF = "hand-written, dense Adam", "hand-written, row-wise Adagrad"
@@ -68,17 +68,6 @@ def loops_of(
     loops = {DENSE: DenseLoop(data, workload, device), LEAF: LeafGatherLoop(data, workload, device)}
     loops |= {name: Fit(data, workload, device, **options) for name, (options, _) in fits.items()}
     return {name: timed(synchronized(loop.epoch, device)) for name, loop in loops.items()}
-
-
-def synchronized(epoch: Callable[[], None], device: str) -> Callable[[], None]:
-    """The epoch, and then a wait until the device has done it."""
-
-    def run() -> None:
-        epoch()
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    return run
 
 
 def result(name: str, reference: str | None, seconds: dict[str, list[float]], rows: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any, TypeAlias
 
 import torch
-from results import alternate, median_ratio, parser_of, timed, write_results
+from results import alternate, median_ratio, parser_of, synchronized, timed, write_results
 from torch import Tensor, nn
 from workload import Workload
 
@@ -100,17 +100,6 @@ def mixtures_of(workload: Workload, batch_size: int, tasks: int, device: str) ->
         torch.autograd.backward(list(mixed), slopes)
 
     return {name: partial(run, form) for name, form in MIXTURES.items()}
-
-
-def synchronized(loop: Callable[[], None], device: str) -> Callable[[], None]:
-    """The loop, and then a wait until the device has done it."""
-
-    def run() -> None:
-        loop()
-        if device != "cpu":
-            torch.cuda.synchronize()
-
-    return run
 
 
 def second_call(loop: Callable[[], None]) -> Callable[[], float]:

@@ -10,7 +10,7 @@ import torch
 from nextrec_like import DenseFeature, MMoE, SequenceFeature, SparseFeature
 from nextrec_like.data.packed import pack
 from nextrec_like.data.tables import read_table
-from nextrec_like.errors import InputError, InputWarning
+from nextrec_like.errors import DivergedError, InputError, InputWarning
 
 FEATURES = {
     "dense_features": [DenseFeature("age")],
@@ -207,9 +207,24 @@ def test_16_bit_training_finds_its_scale_in_epochs_that_are_short(rows):
         **FEATURES, target=["click", "spent"], task=["binary", "regression"], num_experts=1, expert_params={"dims": [4]}
     )
     model.compile(optimizer_params={"lr": 1e-3}, precision="fp16")
-    history = model.fit(rows, epochs=4, batch_size=80, device="cpu", verbose=0)
+    with pytest.warns(
+        InputWarning, match="steps of epoch 1 were skipped, because the scale of fp16 was still too large"
+    ):
+        history = model.fit(rows, epochs=4, batch_size=80, device="cpu", verbose=0)
     assert history.skipped_steps > 3
     assert len(history.epochs) == 4
+
+
+class Broken(MMoE):
+    def forward(self, batch):
+        return {task: logit * torch.inf for task, logit in super().forward(batch).items()}
+
+
+def test_losses_that_are_never_finite_end_a_16_bit_training_too(rows):
+    model = Broken(**FEATURES, target=["click"], num_experts=1, expert_params={"dims": [4]})
+    model.compile(precision="fp16")
+    with pytest.raises(DivergedError, match="In epoch 1, 24 of 24 steps were skipped"):
+        model.fit(rows, epochs=2, batch_size=10, device="cpu", verbose=0)
 
 
 @pytest.mark.parametrize("kind", ["dense", "lazy_adam"])
