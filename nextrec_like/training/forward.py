@@ -12,9 +12,6 @@ from nextrec_like.objectives import Objective, TaskLosses
 COMPILING = {"recompile_limit": 256, "fail_on_recompile_limit_hit": True}
 """Each training compiles anew, and torch would stop that after eight in a process without a word."""
 
-COMPILER_ERRORS = (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit, OSError)
-"""OSError: a folder of the compiler that cannot be written."""
-
 
 class Forward:
     """Model, then objective.
@@ -68,7 +65,7 @@ class Forward:
             with nullcontext() if self._size else torch._dynamo.config.patch(COMPILING):
                 self._size = len(ids)
                 return self._compiled(ids, dense, labels)
-        except COMPILER_ERRORS as error:
+        except _compiler_errors() as error:
             why = str(error).strip().splitlines()
             warn(f"`jit` has no effect, because torch.compile failed here: {why[0] if why else type(error).__name__}")
             self._compiled = None
@@ -78,3 +75,9 @@ class Forward:
         if self.precision == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=self.precision)
+
+
+def _compiler_errors() -> tuple[type[Exception], ...]:
+    """What torch.compile raises; a function, because the compiler takes most of a second to import."""
+    # OSError: a folder of the compiler that cannot be written.
+    return torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit, OSError
