@@ -1,6 +1,7 @@
 """The command ``nextrec-like``: compare, train, evaluate, predict."""
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from nextrec_like.data.tables import read_table
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
 from nextrec_like.models import Model
-from nextrec_like.output import TABLE_WRITERS, part_of, whole, write_json
+from nextrec_like.printable import printable, write_lines
 from nextrec_like.runs import (
     Result,
     describe_results,
@@ -26,9 +27,13 @@ from nextrec_like.runs import (
     summarize,
     train,
 )
+from nextrec_like.storage.atomic import part_of, whole, write_json
+from nextrec_like.storage.tables import TABLE_WRITERS
 from nextrec_like.training.evaluation import output_names
+from nextrec_like.training.interrupts import Interrupted, ended_by_sigterm
 from nextrec_like.training.prediction_file import checked_keep, kept_name
 from nextrec_like.training.reading import files_to_stream
+from nextrec_like.training.same_training import MAY_CHANGE
 
 EXAMPLES = """examples:
   nextrec-like compare configs/quickstart.yaml
@@ -46,24 +51,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; by default those of the process.
 
     Returns:
-        The exit status: 0, 2 if the input breaks a rule, 130 if interrupted.
+        The exit status: 0, 2 if the input breaks a rule, 130 if interrupted, 143 if asked to end by SIGTERM.
     """
     arguments = _parser().parse_args(argv)
     try:
-        with _plain_warnings():
+        with _plain_warnings(), ended_by_sigterm():
             arguments.run(arguments)
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        write_lines(sys.stderr, f"error: {printable(str(error))}")
         return 2
     except KeyboardInterrupt as interrupt:
-        sys.stderr.write("\n" + "; ".join(["interrupted", *map(str, interrupt.args)]) + "\n")
-        return 130
+        write_lines(sys.stderr, f"\n{printable(str(interrupt)) or 'interrupted'}")
+        return 128 + getattr(interrupt, "number", signal.SIGINT)
     return 0
 
 
 def run_train(arguments: argparse.Namespace) -> None:
     """Trains what a configuration says."""
-    train(load_config(arguments.config, arguments.set), echo=_say)
+    if arguments.change and not arguments.resume:
+        raise InputError("`--change` is for a run that goes on; pass `--resume`, too, or leave it out.")
+    config = load_config(arguments.config, arguments.set)
+    train(config, resume=arguments.resume, may_change=arguments.change, echo=_say)
 
 
 def run_compare(arguments: argparse.Namespace) -> None:
@@ -80,7 +88,7 @@ def run_compare(arguments: argparse.Namespace) -> None:
     try:
         compare(config, jobs=arguments.jobs, retry_failed=arguments.retry_failed, echo=_say)
     except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt("finished runs are kept; the same command goes on") from interrupt
+        raise Interrupted.of(interrupt, "finished runs are kept; the same command goes on") from interrupt
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
@@ -161,6 +169,18 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "train", run_train, "Train what a YAML file says, into a new run folder.")
     _add_config(command)
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the newest run of this name where it was interrupted, if there is one",
+    )
+    command.add_argument(
+        "--change",
+        type=_names,
+        default=[],
+        metavar="SETTINGS",
+        help=f"with --resume, which of {', '.join(MAY_CHANGE)} may differ from the run's",
+    )
 
     command = _command(commands, "evaluate", run_evaluate, "Metrics of a trained model, or of all seeds of a run.")
     command.add_argument("model", metavar="RUN_OR_MODEL", help="run folder, or model folder")
@@ -297,8 +317,7 @@ def _write_errors(output: Path) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    write_lines(sys.stdout, text)
 
 
 @contextmanager
@@ -309,7 +328,7 @@ def _plain_warnings() -> Iterator[None]:
 
         def show_plain(message: Warning | str, category: type[Warning], *rest: object) -> None:
             if issubclass(category, InputWarning):
-                sys.stderr.write(f"warning: {message}\n")
+                write_lines(sys.stderr, f"warning: {printable(str(message))}")
             else:
                 show(message, category, *rest)  # type: ignore[arg-type]
 

@@ -1,18 +1,25 @@
 """One error class for everything that a user can get wrong, and helpers to word it."""
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
-from math import inf
+from math import inf, nan
 from numbers import Integral, Real
 
 PACKAGE = __name__.split(".")[0]
+LENGTH = 1_000
+"""Characters of a message: a value that is shown may be a whole table."""
 
 
 class InputError(ValueError):
-    """The data, the definitions or an argument break a rule; the message says which and how to fix it."""
+    """The data, the definitions or an argument break a rule; the message says which and how to fix it, on one line."""
+
+    def __init__(self, message: str) -> None:
+        line = re.sub(r"\s*\n\s*", " ", message)
+        super().__init__(line if len(line) <= LENGTH else f"{line[: LENGTH - 300]} ... {line[-200:]}")
 
 
 class DivergedError(InputError):
@@ -26,7 +33,7 @@ class InputWarning(UserWarning):
 def warn(message: str) -> None:
     """Warns at the line of the user's code that called into the package."""
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == PACKAGE:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in (PACKAGE, "contextlib"):
         frame, level = frame.f_back, level + 1
     warnings.warn(message, InputWarning, stacklevel=level)
 
@@ -43,7 +50,7 @@ def within(place: str) -> Iterator[None]:
 def did_you_mean(name: object, options: Iterable[str]) -> str:
     """`` Did you mean `x`?``, with a leading space, or nothing if no option is close."""
     by_lower = {str(option).lower(): option for option in options}
-    close = get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=0.6)
+    close = get_close_matches(str(name)[:100].lower(), list(by_lower), n=1, cutoff=0.6)
     return f" Did you mean `{by_lower[close[0]]}`?" if close else ""
 
 
@@ -55,6 +62,18 @@ def unknown(kind: str, name: object, options: Iterable[str]) -> InputError:
     )
 
 
+def one_of(kind: str, name: object, options: Iterable[str]) -> str:
+    """The name, if it is one of the options.
+
+    Raises:
+        InputError: Names it, the closest one, and all of them.
+    """
+    options = list(options)
+    if not isinstance(name, str) or name not in options:
+        raise unknown(kind, name, options)
+    return name
+
+
 def check_keys(kind: str, keys: Iterable[str], allowed: Iterable[str]) -> None:
     """Raises for the first key that is not allowed.
 
@@ -63,7 +82,7 @@ def check_keys(kind: str, keys: Iterable[str], allowed: Iterable[str]) -> None:
     """
     allowed = list(allowed)
     for key in keys:
-        if key not in allowed:
+        if not isinstance(key, str) or key not in allowed:
             raise unknown(kind, key, allowed)
 
 
@@ -106,9 +125,17 @@ def number_in(what: str, value: object, low: float = 0, high: float = inf, *, ab
     Raises:
         InputError: If it is not a number in that range.
     """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not low <= float(value) < high or (above_low and value == low):  # type: ignore[arg-type]
+    number = _as_float(value)
+    if not low <= number < high or (above_low and number == low):
         bounds = f"{'(' if above_low else '['}{low:g}, {high:g})"
         rule = f"number in {bounds}" if (low, high, above_low) != (0, inf, False) else "finite non-negative number"
         raise InputError(f"{what} should be a {rule}. Received {value!r}.")
-    return float(value)  # type: ignore[arg-type]
+    return number
+
+
+def _as_float(value: object) -> float:
+    """NaN for what is no number, or too large for a float."""
+    try:
+        return float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+    except OverflowError:
+        return nan

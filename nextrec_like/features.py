@@ -7,7 +7,7 @@ from functools import cached_property
 from math import log2
 from typing import TypeVar
 
-from nextrec_like.errors import InputError, did_you_mean, positive_int, unknown
+from nextrec_like.errors import InputError, did_you_mean, one_of, positive_int
 
 F = TypeVar("F")
 POOLINGS = ("mean", "sum", "max", "target_attention")
@@ -48,6 +48,8 @@ class IdFeature:
         make_int(self, "vocab_size")
         if self.embedding_dim is not None:
             make_int(self, "embedding_dim")
+        if self.embedding_name is not None:
+            check_name("Embedding", self.embedding_name)
 
     @property
     def table(self) -> str:
@@ -108,8 +110,9 @@ class SequenceFeature(IdFeature):
     def __post_init__(self) -> None:
         super().__post_init__()
         make_int(self, "max_len")
-        if self.pooling not in POOLINGS:
-            raise unknown(f"pooling of feature `{self.name}`", self.pooling, POOLINGS)
+        one_of(f"pooling of feature `{self.name}`", self.pooling, POOLINGS)
+        if self.query is not None:
+            check_name("Query", self.query)
 
     @property
     def num_columns(self) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from nextrec_like.errors import InputError, did_you_mean, unknown, warn
+from nextrec_like.errors import InputError, did_you_mean, one_of, warn
 from nextrec_like.features import check_name
 
 KINDS = ("binary", "regression")
@@ -31,8 +31,10 @@ class Task:
 
     def __post_init__(self) -> None:
         check_name("Task", self.name)
-        if self.kind not in KINDS:
-            raise unknown(f"kind of task `{self.name}`", self.kind, KINDS)
+        one_of(f"kind of task `{self.name}`", self.kind, KINDS)
+        for what in ("label", "parent", "source"):
+            if getattr(self, what) is not None:
+                check_name(f"The {what} of task `{self.name}`: column or task", getattr(self, what))
 
     @property
     def column(self) -> str:

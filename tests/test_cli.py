@@ -17,8 +17,8 @@ from nextrec_like import cli as cli_module
 from nextrec_like.cli import main
 from nextrec_like.config import load_config, read_data
 from nextrec_like.metrics import TaskMetrics
-from nextrec_like.output import TABLE_WRITERS
 from nextrec_like.runs import HistoryWriter, describe_results, summarize, train
+from nextrec_like.storage.tables import TABLE_WRITERS
 
 TEXT = """\
 data:

@@ -11,14 +11,16 @@ import nextrec_like
 from nextrec_like.models import MODELS
 
 ROOT = Path(nextrec_like.__file__).parent
-CORE = {"errors", "batch", "features", "tasks"}
+CORE = {"errors", "printable", "batch", "features", "tasks"}
 ALLOWED = {  # part of the package -> parts that it may import
     **dict.fromkeys(CORE, CORE),
-    **{part: {*CORE, part} for part in ("data", "layers", "objectives")},
+    "storage": {"errors", "storage"},
+    "data": {*CORE, "data", "storage"},
+    **{part: {*CORE, part} for part in ("layers", "objectives")},
     "models": {*CORE, "models", "layers", "data", "training"},
     "weighting": {"errors", "weighting"},
     "metrics": {"errors", "metrics"},
-    "training": {*CORE, "training", "data", "objectives", "weighting", "metrics", "optim", "output"},
+    "training": {*CORE, "training", "data", "objectives", "weighting", "metrics", "optim", "storage"},
 }
 THIRD_PARTIES = {"weighting": {"torch", "numpy"}, "metrics": {"numpy"}}
 FILES = sorted(ROOT.rglob("*.py"))

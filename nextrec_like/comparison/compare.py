@@ -12,11 +12,11 @@ from nextrec_like.comparison.report import write_report
 from nextrec_like.comparison.results import Results
 from nextrec_like.comparison.running import Pool, Request, Runner
 from nextrec_like.comparison.selection import Choice, Selection
-from nextrec_like.comparison.store import locked
 from nextrec_like.comparison.variants import Variant, as_compared, expand
 from nextrec_like.config import Config, load_config, read_data, resolve
 from nextrec_like.errors import InputError, positive_int
 from nextrec_like.runs import describe_data
+from nextrec_like.storage.lock import locked
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def compare(
     fingerprint = data_fingerprint(tables)
     say(f"{describe_data(config, tables)}\n  data fingerprint {fingerprint[:16]}")
     store = open_store(config, tables, fingerprint)
-    with locked(store.path), Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
+    with locked(store.path, "compares"), Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
         runner = Runner(store, fingerprint, pool, say, retry_failed)
         choices = train_all(config, variants, runner)
     if chosen := describe_choices(choices):

@@ -6,6 +6,7 @@ from pathlib import Path
 from nextrec_like.comparison.analysis import too_short
 from nextrec_like.comparison.results import Difference, Estimate, Results, RunRecord
 from nextrec_like.comparison.selection import Choice
+from nextrec_like.printable import printable
 
 
 def describe_choices(choices: Sequence[Choice]) -> str:
@@ -41,7 +42,7 @@ def output_table(results: Results, output: str) -> str:
         differences = [each for each in results.differences if _is(each, variant.name, output, metric)]
         if found:
             difference = [_difference(differences[0]), _plain(differences[0].sentence)] if differences else ["", ""]
-            rows.append([variant.name, _value(found[0]), *difference])
+            rows.append([printable(cell) for cell in (variant.name, _value(found[0]), *difference)])
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     return "\n".join(

@@ -15,7 +15,7 @@ from nextrec_like.training.device import resolve_device
 from nextrec_like.weighting import WEIGHTINGS, BalancerOptions
 from nextrec_like.weighting.numbers import task_numbers
 
-NOT_OF_THE_RUN = ("name", "output", "data")
+NOT_OF_THE_RUN = ("name", "output", "data", "checkpoints")
 """Keys of a configuration that do not change a run; its data are known by their fingerprint."""
 
 

@@ -1,17 +1,20 @@
 """What a comparison found, as plain records: the content of ``results.json`` and of the CSV files."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from nextrec_like.errors import InputError
-from nextrec_like.output import write_text
+from nextrec_like.errors import InputError, within
+from nextrec_like.storage.atomic import write_text
+from nextrec_like.storage.reading import check_format, read_json
+from nextrec_like.storage.records import build
 
 FORMAT = 1
+MAX_BYTES = 2**28
+"""Size of a ``results.json``: that of a hundred variants with every metric has a few megabytes."""
 Role: TypeAlias = Literal["equal", "fixed", "tuned_fixed", "method", "single_task"]
 Verdict: TypeAlias = Literal["better", "worse", "uncertain", "none", "undefined"]
 """``uncertain``: a difference over seeds that the size of the test set does not bear; ``none``: no difference seen."""
@@ -270,31 +273,9 @@ def read_results(file: Path) -> Results:
     Raises:
         InputError: If the file is missing, damaged or of another version.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no `{file}`; give the folder of a comparison that came to its end.") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"`{file}` cannot be read: {error}.") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"`{file}` is not of format {FORMAT}; run the comparison again with this version.")
-    kinds: Mapping[str, type] = {
-        "outputs": Output,
-        "metrics": MetricRecord,
-        "runs": RunRecord,
-        "estimates": Estimate,
-        "differences": Difference,
-        "gains": Gain,
-    }
-    try:
-        lists: dict[str, Any] = {key: [kind(**each) for each in content[key]] for key, kind in kinds.items()}
-        variants = [_variant(each) for each in content["variants"]]
-        rest = {each.name: content[each.name] for each in fields(Results) if each.name not in {*kinds, "variants"}}
-        return Results(**lists, variants=variants, **rest)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"`{file}` is damaged ({error}); run the comparison again.") from error
-
-
-def _variant(content: Mapping[str, Any]) -> VariantRecord:
-    candidates: Sequence[Any] = content["candidates"]
-    return VariantRecord(**{**content, "candidates": [Candidate(**each) for each in candidates]})
+    if not file.exists():
+        raise InputError(f"There is no `{file}`; give the folder of a comparison that came to its end.")
+    fix = "run the comparison again"
+    content = check_format(read_json(file, fix, max_bytes=MAX_BYTES), FORMAT, file, fix)
+    with within(f"In `{file}`: "):
+        return build(Results, content, "the comparison")

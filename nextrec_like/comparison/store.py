@@ -1,13 +1,11 @@
 """The folder of a comparison: one folder per run, and what all runs share."""
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import getpid, kill
 from pathlib import Path
-from socket import gethostname
 from types import NoneType
 from typing import Any
 
@@ -17,7 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextrec_like.errors import InputError
-from nextrec_like.output import whole, write_text
+from nextrec_like.storage.atomic import whole
+from nextrec_like.storage.reading import parse_json, read_json, read_text
+from nextrec_like.storage.records import typed
 
 RESULT, PREDICTIONS, GATES, FAILURE = "result.json", "predictions.parquet", "gates.json", "failure.json"
 FORMAT = 1
@@ -28,6 +28,18 @@ FILES = ("config.yaml", "versions.json", "history.jsonl", "steps.parquet", PREDI
 
 NUMBERS = ("seed", "epochs", "seconds", "cpu_seconds", "peak_memory")
 KEYS = ("key", *NUMBERS, "score", "best_epoch", "valid", "test")
+
+
+MAX_HISTORY = 2**28
+"""Bytes of a history, which has some hundreds per epoch and task."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Mean share of each expert in a gate, over the test rows."""
+
+    gate: str
+    shares: list[float]
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,8 @@ class RunFolder:
 
     def result(self) -> dict[str, Any]:
         """Metrics by part and output, reasons, cost: the content of ``result.json``."""
-        return _read_json(self.path / RESULT)
+        file = self.path / RESULT
+        return read_json(file, _fix(file))
 
     def fault(self, num_rows: int | None = None) -> str | None:
         """What is wrong with the folder, so that the run has to be done again; None if nothing is.
@@ -71,8 +84,9 @@ class RunFolder:
     def history(self) -> list[dict[str, Any]]:
         """One record per epoch."""
         file = self.path / "history.jsonl"
-        with _reading(file):
-            return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = read_text(file, _fix(file), MAX_HISTORY).splitlines()
+        found = [parse_json(line, f"`{file}`", _fix(file)) for line in lines]
+        return typed(list[dict[str, Any]], found, f"The history in `{file}`")
 
     def steps(self) -> pd.DataFrame:
         """The logged steps: epoch, step, figure (loss, weight, norm, cosine), task, other, value."""
@@ -88,7 +102,10 @@ class RunFolder:
 
     def gates(self) -> list[dict[str, Any]]:
         """Mean share of each expert over the test rows: ``{"gate": "gates.click", "shares": [0.25, ...]}`` per gate."""
-        return list(_read_json(self.path / GATES))
+        file = self.path / GATES
+        found = read_json(file, _fix(file))
+        typed(list[Gate], found, f"The list of gates in `{file}`")
+        return list(found)
 
 
 def _fault_of_result(result: Any) -> str | None:  # noqa: ANN401
@@ -181,41 +198,6 @@ def new_run_folder(runs: Path, key: str) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Within the context no other process may compare in this folder.
-
-    Raises:
-        InputError: If one does.
-    """
-    lock = path / "lock.json"
-    mine = {"host": gethostname(), "process": getpid()}
-    host, process = _owner(lock)
-    is_own = (host, process) == (mine["host"], mine["process"])
-    if process is not None and not is_own and (host != mine["host"] or _is_alive(process)):
-        raise InputError(
-            f"Process {process} on {host} compares in `{path}`; wait for it, or give another `name` or `output`. If it "
-            f"is gone, delete `{lock}`."
-        )
-    try:
-        write_text(lock, json.dumps(mine))
-    except OSError as error:
-        raise InputError(f"The folder `{path}` cannot be written: {error.strerror or error}.") from error
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)
-
-
-def _owner(lock: Path) -> tuple[str, int | None]:
-    """Host and process of a lock; no process if there is none, or if it was not written to its end."""
-    try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-        return str(content["host"]), int(content["process"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "", None
-
-
 def remove_parts(folder: Path) -> None:
     """Removes what killed processes have left behind."""
     for part in folder.glob(".*"):
@@ -239,11 +221,8 @@ def _reading(file: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"`{file}` is missing or damaged ({error}); delete the folder `{file.parent}` and compare again."
-        ) from error
+        raise InputError(f"`{file}` is missing or damaged ({error}); {_fix(file)}.") from error
 
 
-def _read_json(file: Path) -> Any:  # noqa: ANN401
-    with _reading(file):
-        return json.loads(file.read_text(encoding="utf-8"))
+def _fix(file: Path) -> str:
+    return f"delete the folder `{file.parent}` and compare again"

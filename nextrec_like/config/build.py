@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from inspect import signature
-from numbers import Real
+from pathlib import Path
 from typing import Any
 
 from nextrec_like.config.schema import Config, EncodedFeatures
@@ -14,7 +14,6 @@ from nextrec_like.errors import InputError, did_you_mean, unknown
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.metrics import METRICS, check_metrics
 from nextrec_like.models import MODELS, Model
-from nextrec_like.optim import OPTIMIZERS
 from nextrec_like.tasks import Task
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.monitor import Monitor
@@ -48,6 +47,7 @@ FIT_KEYS = (
     "device_data",
     "log_every",
     "diagnose",
+    "max_skipped_steps",
 )
 NOT_OPTIONS = ("self", "dense_features", "sparse_features", "sequence_features", "target", "task", "processor")
 
@@ -104,7 +104,6 @@ def build_model(config: Config, features: Mapping[str, list[Any]], processor: Da
     with config.blame("features", "tasks", "model"):
         model = _model_class(config)(**features, target=tasks, processor=processor, **config.model.options)
     with config.blame("weighting", "objective", "training", "tasks"):
-        _check_optimizer_numbers(config)
         chosen = {key: getattr(config.training, key) for key in COMPILE_KEYS}
         model.compile(**chosen, objective=config.objective, loss_weights=config.weighting)
     return model
@@ -113,6 +112,24 @@ def build_model(config: Config, features: Mapping[str, list[Any]], processor: Da
 def fit_arguments(config: Config) -> dict[str, Any]:
     """The keyword arguments of `fit`, other than data, seed and callbacks."""
     return {key: getattr(config.training, key) for key in FIT_KEYS}
+
+
+def checkpoint_arguments(config: Config, folder: Path, resume: bool | Sequence[str]) -> dict[str, Any]:
+    """The keyword arguments of `fit` about checkpoints.
+
+    Args:
+        config: The configuration.
+        folder: Where they are kept, if the configuration has any.
+        resume: Whether to go on from them.
+
+    Raises:
+        InputError: If it is to go on without any.
+    """
+    if config.checkpoints is False:
+        if resume:
+            raise InputError("`checkpoints` is false, so there is nothing to go on from; train anew.")
+        return {}
+    return {"checkpoint_dir": folder, "checkpoint_params": config.checkpoints.model_dump(), "resume": resume}
 
 
 def rehearse(config: Config) -> Model:
@@ -173,16 +190,6 @@ def _by_kind(config: Config, *kinds: type) -> list[tuple[type, Sequence[Section]
 
 def _fields(entry: Section) -> dict[str, Any]:
     return {name: getattr(entry, name) for name in type(entry).model_fields}
-
-
-def _check_optimizer_numbers(config: Config) -> None:
-    """Torch compares options with numbers before it asks whether they are numbers."""
-    kind = OPTIMIZERS.get(config.training.optimizer.lower())
-    known = signature(kind).parameters if kind else {}
-    for key, value in (config.training.optimizer_params or {}).items():
-        needed = key in known and type(known[key].default) in (int, float)
-        if needed and (isinstance(value, bool) or not isinstance(value, Real)):
-            raise InputError(f"`optimizer_params.{key}` should be a number. Received {value!r}.")
 
 
 def _check_group(group_id: str | None, metrics: Sequence[str]) -> None:

@@ -35,6 +35,11 @@ SCALARS: dict[str, Callable[[str], object]] = {
     "str": str,
 }
 TAG = "tag:yaml.org,2002:"
+MAX_BYTES, MAX_NODES, MAX_DEPTH, MAX_DIGITS = 2**20, 100_000, 50, 20
+"""Size of a file; its keys and values, those of an anchor counted at each place where it is used; mappings and lists
+within each other; digits of an integer. A configuration of a thousand columns has a tenth of each."""
+PLAIN = {f"{TAG}{kind}" for kind in ("map", "seq", "str", *PATTERNS)}
+TOO_LARGE = f"more than {MAX_NODES:,} values, or more than {MAX_DEPTH} within each other; no configuration needs them"
 NOT_YAML = "looks like a table, not a YAML file; give a configuration whose `data` name the table."
 
 
@@ -46,6 +51,16 @@ class Loader(yaml.SafeLoader):
     """Parses YAML; scalars have the types of YAML 1.2."""
 
     yaml_implicit_resolvers = {}
+    nodes = depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """As in PyYAML, but stops at a file that is too large before it is held in memory."""
+        self.nodes, self.depth = self.nodes + 1, self.depth + 1
+        if self.nodes > MAX_NODES or self.depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, TOO_LARGE, self.peek_event().start_mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class Dumper(yaml.SafeDumper):
@@ -161,6 +176,8 @@ def parse(text: str, source: str) -> Document:
         before = text[: error.position]
         place = f"{source}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
         raise ConfigError(f"{place}: not valid YAML: the character {error.character!r} is not allowed.") from error
+    except (ValueError, OverflowError) as error:  # a character or version whose number is out of range
+        raise ConfigError(f"{source}:1:1: not valid YAML: {error}.") from error
     places: dict[KeyPath, str] = {(): f"{source}:1:1"}
     return Document(None if node is None else _construct(node, (), source, places, ()), places)
 
@@ -198,7 +215,11 @@ def dotted(path: Sequence[str | int]) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ConfigError(f"{path}:1:1: the file has more than {MAX_BYTES:,} bytes, which no configuration needs.")
+        return content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError(f"There is no configuration `{path}` (current folder: `{Path.cwd()}`).") from error
     except UnicodeDecodeError as error:
@@ -210,6 +231,12 @@ def _read_text(path: Path) -> str:
 def _construct(node: yaml.Node, path: KeyPath, source: str, places: dict[KeyPath, str], inside: tuple[int, ...]) -> Any:  # noqa: ANN401
     if id(node) in inside:
         raise ConfigError(f"{_at(source, node.start_mark)}: the anchor contains itself.")
+    if len(path) > MAX_DEPTH or len(places) > MAX_NODES:  # by anchors: the file itself was not too large for `Loader`
+        raise ConfigError(f"{_at(source, node.start_mark)}: {TOO_LARGE}.")
+    if node.tag not in PLAIN:
+        raise ConfigError(
+            f"{_at(source, node.start_mark)}: the tag `{node.tag.replace(TAG, '!!', 1)}` is not known; leave it out."
+        )
     inside = (*inside, id(node))
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
@@ -228,7 +255,7 @@ def _mapping(
         here = _at(source, key_node.start_mark)
         if not isinstance(key_node, yaml.ScalarNode):
             raise ConfigError(f"{here}: a key should be a word, not a mapping or list.")
-        key = key_node.value
+        key = _text(key_node, source)
         if key in result:
             raise ConfigError(f"{here}: key `{key}` is given twice; first at {places[(*path, key)]}.")
         places[(*path, key)] = here
@@ -237,13 +264,22 @@ def _mapping(
 
 
 def _scalar(node: yaml.Node, source: str) -> object:
-    construct = SCALARS.get(node.tag.removeprefix(TAG))
+    kind, value = node.tag.removeprefix(TAG), _text(node, source)
     try:
-        if construct is not None:
-            return construct(node.value)
+        if kind != "int" or len(value) <= MAX_DIGITS:
+            return SCALARS[kind](value)
     except (KeyError, ValueError):
         pass
-    raise ConfigError(f"{_at(source, node.start_mark)}: `{node.value}` cannot be read as {node.tag}.")
+    raise ConfigError(f"{_at(source, node.start_mark)}: `{reprlib.repr(value)[1:-1]}` cannot be read as {node.tag}.")
+
+
+def _text(node: yaml.Node, source: str) -> str:
+    """The text of a key or value, unless an escape has put half of a character into it, which no file can hold."""
+    try:
+        node.value.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"{_at(source, node.start_mark)}: the text {node.value!a} is not valid Unicode.") from error
+    return node.value
 
 
 def _at(source: str, mark: yaml.Mark | None) -> str:

@@ -9,13 +9,14 @@ from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, mo
 
 from nextrec_like.config.comparison import ComparisonSection
 from nextrec_like.config.document import ConfigError, Document
-from nextrec_like.config.section import Files, NamedModel, OneOrMore, Section, entries_of
+from nextrec_like.config.section import Files, NamedModel, OneOrMore, Section, entries_of, section_of
 from nextrec_like.data.columns import IdColumn, NumericColumn, SequenceColumn
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.synthetic import synthetic_funnel
 from nextrec_like.errors import DivergedError, InputError
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.tasks import Task
+from nextrec_like.training.checkpoint import CheckpointParams
 from nextrec_like.training.estimator import Estimator
 from nextrec_like.training.reading import Reading
 
@@ -147,6 +148,7 @@ class Training(Section):
     device_data: bool | Literal["auto"] = FIT["device_data"]
     log_every: int = Field(default=FIT["log_every"], ge=1)
     diagnose: bool = FIT["diagnose"]
+    max_skipped_steps: int = Field(default=FIT["max_skipped_steps"], ge=1)
     seed: int | None = Field(default=None, ge=0, exclude=True)
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], OneOrMore, Field(min_length=1)] = [FIT["seed"]]
 
@@ -164,6 +166,15 @@ class Training(Section):
         return self.seeds if self.seed is None else [self.seed]
 
 
+class Checkpoints(section_of(CheckpointParams)):  # type: ignore[misc]
+    """When to save a training, besides the end of each epoch."""
+
+    @model_validator(mode="after")
+    def _check_values(self) -> "Checkpoints":
+        CheckpointParams.of(self.model_dump())
+        return self
+
+
 class Config(Section):
     """A whole configuration: read by `load_config`, or made from keyword arguments."""
 
@@ -177,6 +188,7 @@ class Config(Section):
     training: Training = Training()
     comparison: ComparisonSection = Field(default=ComparisonSection(), exclude=True)
     output: str = "runs"
+    checkpoints: Checkpoints | Literal[False] = Checkpoints(every_seconds=300)
     _document: Document = PrivateAttr(Document({}, {(): "configuration"}))
 
     def model_post_init(self, context: Any) -> None:  # noqa: ANN401

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -86,6 +87,15 @@ class ParquetBlocks:
         fewer = copy(self)
         fewer.schema = pa.schema([self.schema.field(name) for name in columns], self.schema.metadata)
         return fewer
+
+    def fingerprint(self) -> str:
+        """A digest of the footers: rows, encodings, compressed sizes and extremes of all columns of all row groups."""
+        digest = sha256()
+        for footer in self._footers:
+            written = pa.BufferOutputStream()
+            footer.write_metadata_file(written)
+            digest.update(written.getvalue())
+        return digest.hexdigest()[:16]
 
     def tables(self) -> Iterator[pa.Table]:
         """All rows in order, at most `block_rows` a table."""

@@ -7,9 +7,11 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -18,12 +20,33 @@ from nextrec_like.data.packed import PackedData, from_arrays
 from nextrec_like.data.parquet_rows import ParquetRows
 from nextrec_like.data.streaming import window_rows
 from nextrec_like.errors import InputError, warn
+from nextrec_like.storage.reading import is_plain, read_description, read_json
+from nextrec_like.storage.records import build
 
 FORMAT = 1
 FILE = "cache.json"
 ARRAYS = ("ids", "dense", "labels", "group")
+TYPES = ("i4", "i8", "f4", "f8")
+FIX = "remove its folder"
 OLD = 24 * 3600
 """Seconds after which a cache that was never completed is taken for one of a training that was killed."""
+
+
+@dataclass(frozen=True)
+class CacheDescription:
+    """The content of ``cache.json``.
+
+    Attributes:
+        format: `FORMAT`.
+        identity: Digest of all that the rows follow from.
+        sizes: Rows of each group.
+        arrays: Which of `ARRAYS` there are.
+    """
+
+    format: int
+    identity: str
+    sizes: list[int]
+    arrays: list[Literal["ids", "dense", "labels", "group"]]
 
 
 class CachedRows:
@@ -33,19 +56,19 @@ class CachedRows:
 
     Args:
         folder: What `cached` has written.
+        fingerprint: That of the parquet files.
 
     Raises:
         InputError: If a file is missing or damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self.folder, self.fingerprint = folder, fingerprint
         content = _description(folder)
-        self.identity: str = content["identity"]
-        self.sizes: list[int] = content["sizes"]
-        self._starts = np.cumsum([0, *self.sizes]).tolist()
+        self.identity, self.sizes = content.identity, content.sizes
+        self._starts = list(accumulate(self.sizes, initial=0))
         # Open as long as this lives: another training may replace the folder, and these rows have to stay.
-        self._arrays = {name: _MappedArray(folder / f"{name}.npy", self._starts[-1]) for name in content["arrays"]}
+        self._arrays = {name: _MappedArray(folder / f"{name}.npy", self._starts[-1]) for name in content.arrays}
 
     def read(self, group: int, start: int, piece_rows: int, full: bool = False) -> Iterator[PackedData]:
         """As `ParquetRows.read`."""
@@ -72,11 +95,15 @@ class _MappedArray:
     def __init__(self, path: Path, num_rows: int) -> None:
         self._path = path
         try:
+            if not is_plain(path):
+                raise ValueError("it is not a plain file")
             self._file = path.open("rb")
             np.lib.format.read_magic(self._file)
-            self._shape, _, self._dtype = np.lib.format.read_array_header_1_0(self._file)
+            self._shape, by_columns, self._dtype = np.lib.format.read_array_header_1_0(self._file)
         except (OSError, ValueError, EOFError) as error:
             raise _damaged(path, str(error)) from error
+        if by_columns or self._dtype.str[1:] not in TYPES:  # others might hold addresses in memory
+            raise _damaged(path, "its type is wrong")
         self._start = self._file.tell()
         self._row_bytes = self._dtype.itemsize * math.prod(self._shape[1:])
         if (
@@ -115,7 +142,7 @@ def cached(source: ParquetRows, folder: Path) -> CachedRows:
         raise InputError(f"`cache_dir` '{folder}' holds something else than a cache; give a new folder.")
     if (folder / FILE).exists():
         try:
-            found = CachedRows(folder)
+            found = CachedRows(folder, source.fingerprint)
         except InputError as error:
             warn(f"{error} The cache is written again.")
         else:
@@ -125,7 +152,7 @@ def cached(source: ParquetRows, folder: Path) -> CachedRows:
         _replace(source, wanted, folder)
     except OSError as error:
         raise InputError(f"`cache_dir` '{folder}' cannot be written: {error}.") from error
-    return CachedRows(folder)
+    return CachedRows(folder, source.fingerprint)
 
 
 def _is_own(folder: Path) -> bool:
@@ -136,8 +163,8 @@ def _is_own(folder: Path) -> bool:
     if FILE not in names or not names <= {FILE, *(f"{name}.npy" for name in ARRAYS)}:
         return not names
     try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except ValueError:
+        content = read_json(folder / FILE, FIX)
+    except InputError:
         return True  # a damaged one
     return isinstance(content, dict) and "format" in content
 
@@ -201,19 +228,9 @@ def _identity(source: ParquetRows) -> str:
     return blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    file = folder / FILE
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(file, str(error)) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise _damaged(file, "it is of another version")
-    known = isinstance(content.get("arrays"), list) and set(content["arrays"]) <= set(ARRAYS)
-    if not known or not isinstance(content.get("sizes"), list) or not isinstance(content.get("identity"), str):
-        raise _damaged(file, "it is not complete")
-    return content
+def _description(folder: Path) -> CacheDescription:
+    return build(CacheDescription, read_description(folder, FILE, FORMAT, FIX), f"`{folder / FILE}`")
 
 
 def _damaged(file: Path, why: str) -> InputError:
-    return InputError(f"File `{file}` of the cache is damaged ({why}); remove its folder.")
+    return InputError(f"File `{file}` of the cache is damaged ({why}); {FIX}.")

@@ -7,11 +7,13 @@ from math import isfinite
 from numbers import Real
 from typing import TypeAlias
 
-from nextrec_like.errors import InputError, did_you_mean, unknown
+from nextrec_like.errors import InputError, did_you_mean, one_of
 from nextrec_like.features import POOLINGS, check_name
 
 SCALINGS = ("none", "standard", "min_max", "log1p", "quantile")
 FILLS = ("mean", "median")
+MAX_BUCKETS = 100_000
+"""Edges that lie closer are not told apart: see `QuantileSketch` for its error."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,19 @@ class NumericColumn:
 
     def __post_init__(self) -> None:
         check_name("Column", self.name)
-        if self.scaling not in SCALINGS:
-            raise unknown(f"scaling of column `{self.name}`", self.scaling, SCALINGS)
+        one_of(f"scaling of column `{self.name}`", self.scaling, SCALINGS)
         check_at_least(self.name, "num_buckets", self.num_buckets, 2)
+        if self.num_buckets > MAX_BUCKETS:
+            raise InputError(f"`num_buckets` of column `{self.name}` is {self.num_buckets}, above {MAX_BUCKETS:,}.")
         self._check_fill()
 
     def _check_fill(self) -> None:
         fill = self.fill_value
-        if fill is None or fill in FILLS:
+        if fill is None:
             return
         if isinstance(fill, str):
-            raise unknown(f"fill_value of column `{self.name}`", fill, FILLS)
+            one_of(f"fill_value of column `{self.name}`", fill, FILLS)
+            return
         if not isinstance(fill, Real) or isinstance(fill, bool) or not isfinite(fill):
             raise InputError(
                 f"`fill_value` of column `{self.name}` should be a finite number, `mean` or `median`. "
@@ -126,8 +130,10 @@ class SequenceColumn:
             raise InputError(
                 f"`separator` of column `{self.name}` should be a non-empty string. Received {self.separator!r}."
             )
-        if self.pooling not in POOLINGS:
-            raise unknown(f"pooling of column `{self.name}`", self.pooling, POOLINGS)
+        one_of(f"pooling of column `{self.name}`", self.pooling, POOLINGS)
+        for what in ("vocabulary_of", "query"):
+            if getattr(self, what) is not None:
+                check_name(f"The {what} of column `{self.name}`: column", getattr(self, what))
         if self.vocabulary_of is not None and (self.min_count, self.hash_size) != (1, None):
             raise InputError(
                 f"Column `{self.name}` takes its ids from `{self.vocabulary_of}`; "

@@ -1,16 +1,14 @@
 """CSV and parquet files, folders and lists of them, as one Arrow table."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from nextrec_like.data.arrow import check_columns
+from nextrec_like.data.arrow import check_columns, check_unique
 from nextrec_like.data.schemas import as_joined, joined_schema
 from nextrec_like.errors import InputError, within
 
@@ -19,24 +17,6 @@ EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 
 def _extension(path: Path) -> str | None:
     return next((extension for extension in EXTENSIONS if path.name.lower().endswith(extension)), None)
-
-
-def read_description(file: Path, version: int) -> dict[str, Any]:
-    """A JSON object that says its format.
-
-    Raises:
-        InputError: If the file is missing, is no such object, or has another format.
-    """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"File `{file}` could not be read: {error}; what was saved is incomplete.") from error
-    except ValueError as error:
-        raise InputError(f"File `{file}` could not be read: it is not valid JSON ({error}); save it again.") from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != version:
-        raise InputError(f"File `{file}` has format {found!r}, and this version reads format {version}; save it again.")
-    return content
 
 
 def files_at(path: Path) -> list[Path]:
@@ -135,6 +115,7 @@ def _read_csv(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.
     options = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(text, pa.string()))
     table = pyarrow.csv.read_csv(file, convert_options=options)
     _check_csv(file, table)
+    check_unique(table.column_names)
     arrays = [_blank_to_null(array) for array in table.columns]
     arrays = [_without_zeros(array) if name in text else array for name, array in zip(table.column_names, arrays)]
     table = pa.table(arrays, names=table.column_names)
@@ -144,7 +125,10 @@ def _read_csv(file: Path, wanted: list[str] | None, text: frozenset[str]) -> pa.
 
 
 def _check_csv(file: Path, table: pa.Table) -> None:
-    header = table.column_names[0]
+    try:
+        header = table.column_names[0]
+    except UnicodeDecodeError as error:
+        raise InputError(f"File `{file}` is not UTF-8 in its first line; convert the file to UTF-8.") from error
     separator = next((mark for mark in ";\t|" if mark in header), None)
     if table.num_columns == 1 and separator is not None:
         raise InputError(f"File `{file}` seems to be separated by {separator!r}; separate its values by commas.")

@@ -19,6 +19,7 @@ from nextrec_like.data.checks import (
     label_values,
     list_parts,
 )
+from nextrec_like.data.digest import digest_of
 from nextrec_like.data.memory import free_memory
 from nextrec_like.data.prefetch import on_device
 from nextrec_like.errors import InputError
@@ -74,6 +75,11 @@ class PackedData:
     def order(self) -> str:
         """Nothing else."""
         return "over all rows in memory"
+
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of the labels and of all values."""
+        values = [array for array in self.arrays() if array is not None]
+        return {"labels": f"{len(self)} rows, {digest_of(self.label_blocks())}", "values": digest_of(values)}
 
     def split(self, share: float, seed: int) -> tuple["PackedData", "PackedData"]:
         """All but a share of the rows, drawn at random, and that share, each in their order.
@@ -139,6 +145,13 @@ class PackedData:
         """A batch of rows drawn independently of each other."""
         index = torch.randint(len(self), (min(num_rows, len(self)),), generator=generator)
         return self.rows.rows(index.to(self.rows.ids.device, non_blocking=True)).to(device)
+
+    def spread(self, num_rows: int) -> list["PackedData"]:
+        """One row, drawn with a fixed seed, of each of so many equal stretches; all rows if there are no more."""
+        if num_rows >= len(self):
+            return [self]
+        bounds = np.arange(num_rows + 1) * len(self) // num_rows
+        return [self.take(np.random.default_rng(0).integers(bounds[:-1], bounds[1:]))]
 
 
 def join(parts: Sequence[PackedData]) -> PackedData:

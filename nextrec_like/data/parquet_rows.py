@@ -57,6 +57,11 @@ class ParquetRows:
         """Rows of each row group, of all files in order."""
         return [group.num_rows for group in self._blocks.row_groups]
 
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the footers of the files."""
+        return self._blocks.fingerprint()
+
     def read(self, group: int, start: int, piece_rows: int, full: bool = False) -> Iterator[PackedData]:
         """The rows of a row group in pieces.
 

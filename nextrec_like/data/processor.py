@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet
 
 from nextrec_like.data.arrow import ENCODED, check_columns
 from nextrec_like.data.blocks import Block, ParquetBlocks, parquet_files
 from nextrec_like.data.columns import (
-    COLUMNS,
     Column,
     IdColumn,
     NumericColumn,
@@ -23,19 +21,26 @@ from nextrec_like.data.columns import (
     owners,
     text_columns,
 )
-from nextrec_like.data.files import read_description
 from nextrec_like.data.fitting import NumericFit, VocabularyFit, check_column, column_fits
 from nextrec_like.data.ids import Hashing, IdEncoder, IdMap, Vocabulary
-from nextrec_like.data.numeric import NUMERIC_ENCODERS, BucketEncoder, ScaledEncoder
+from nextrec_like.data.numeric import BucketEncoder, ScaledEncoder
 from nextrec_like.data.parallel import for_each
+from nextrec_like.data.saved_processor import (
+    FILE,
+    FIX,
+    FORMAT,
+    read_columns,
+    read_id_maps,
+    read_numeric,
+    read_processor,
+    write_vocabularies,
+)
 from nextrec_like.data.sequences import SequenceEncoder
 from nextrec_like.data.tables import TableLike, read_table
 from nextrec_like.data.unknown import warn_if_unknown
 from nextrec_like.errors import InputError, unknown, within
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
-
-FORMAT = 2
-FILE = "processor.json"
+from nextrec_like.storage.atomic import write_text, writing
 
 
 class Encoder(Protocol):
@@ -179,11 +184,11 @@ class DataProcessor:
         """Writes the fitted processor: JSON, and a parquet file for each vocabulary."""
         self._check_fitted()
         path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        for position, vocabulary in self._vocabularies().items():
-            pyarrow.parquet.write_table(pa.table({"value": vocabulary.values}), path / _vocabulary_file(position))
         content = {"format": FORMAT, "fingerprint": self._fingerprint, **self._description()}
-        (path / FILE).write_text(json.dumps(content, indent=2, default=float), encoding="utf-8")
+        with writing("The processor", path):
+            path.mkdir(parents=True, exist_ok=True)
+            write_vocabularies(path, self._vocabularies())
+            write_text(path / FILE, json.dumps(content, indent=2, default=float))
 
     @classmethod
     def load(cls, folder: str | Path) -> "DataProcessor":
@@ -192,31 +197,13 @@ class DataProcessor:
         Raises:
             InputError: If a file is missing, damaged, of an unknown format, or does not belong to the others.
         """
-        file = Path(folder) / FILE
-        content = read_description(file, FORMAT)
-        try:
-            return cls._restore(content, Path(folder))
-        except (KeyError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
-            raise InputError(f"File `{file}` or a file beside it is damaged ({error}); save it again.") from error
-
-    @classmethod
-    def _restore(cls, content: dict[str, Any], folder: Path) -> "DataProcessor":
-        specs = [dict(spec) for spec in content["columns"]]
-        processor = cls([COLUMNS[spec.pop("kind")](**spec) for spec in specs])
-        numeric = {
-            column.name: NUMERIC_ENCODERS[column.scaling](column, **content["numeric"][column.name])
-            for column in processor.columns
-            if isinstance(column, NumericColumn)
-        }
-        id_maps: dict[str, IdMap] = {
-            column.name: Hashing(column.hash_size)
-            if column.hash_size
-            else _read_vocabulary(folder / _vocabulary_file(processor.columns.index(column)))
-            for column in owners(processor.columns)
-        }
-        processor._set(numeric, id_maps)
-        if processor.fingerprint != content["fingerprint"]:
-            raise ValueError("its files do not belong together")
+        path = Path(folder)
+        with within(f"In the processor saved in '{path}': "):
+            saved = read_processor(path)
+            processor = cls(read_columns(saved))
+            processor._set(read_numeric(saved, processor.columns), read_id_maps(path, processor.columns))
+            if processor.fingerprint != saved.fingerprint:
+                raise InputError(f"its files do not belong together, or one was changed; {FIX}.")
         return processor
 
     def _blocks(self, data: TableLike) -> Iterator[Block]:
@@ -284,13 +271,3 @@ def is_encoded(table: object) -> bool:
 
 def _mark(table: pa.Table) -> bytes | None:
     return (table.schema.metadata or {}).get(ENCODED)
-
-
-def _vocabulary_file(position: int) -> str:
-    # By position: a column name may hold characters that lead out of the folder.
-    return f"vocabulary_{position}.parquet"
-
-
-def _read_vocabulary(file: Path) -> Vocabulary:
-    with pyarrow.parquet.ParquetFile(file) as parquet:
-        return Vocabulary(parquet.read()["value"].combine_chunks())

@@ -20,6 +20,9 @@ class Rows(Protocol):
     def order(self) -> str:
         """What the order of a shuffled epoch depends on, besides the generator."""
 
+    def fingerprint(self) -> dict[str, str]:
+        """Digests: of the ``labels`` in order, from any source; of the ``values`` in memory, or of the ``files``."""
+
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks that fit in memory; without labels if they were not asked for."""
 
@@ -33,6 +36,12 @@ class Rows(Protocol):
 
     def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
         """A batch that does not depend on the batches of the epoch."""
+
+    def spread(self, num_rows: int) -> list[PackedData]:
+        """At most so many rows with their labels, in order, from all over the data; the same at each call.
+
+        They come in pieces of neighbouring rows, or as a single piece if each row is drawn by itself.
+        """
 
     def on(self, device: torch.device, device_data: bool | str = "auto") -> "Rows":
         """The same rows, on the device where they may be and fit."""

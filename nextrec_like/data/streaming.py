@@ -1,5 +1,6 @@
 """Rows that are read from files whenever they are needed, because they may not fit in memory."""
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 
 from nextrec_like.batch import Batch
 from nextrec_like.data.blocks import BLOCK_ROWS
+from nextrec_like.data.digest import digest_of
 from nextrec_like.data.packed import PackedData, join
 from nextrec_like.data.prefetch import on_device, prefetched
 from nextrec_like.data.recut import part_lengths, recut
@@ -27,6 +29,8 @@ OPEN_GROUPS = 4
 WINDOW_PIECES = 8
 """Turns that fill a window."""
 PIECE_ROWS = SHUFFLE_ROWS // WINDOW_PIECES
+SPREAD_GROUPS = 32
+"""Row groups that a sample of all rows comes from, if these have enough rows."""
 
 
 def row_bytes(features: FeatureSet, tasks: TaskSet | None) -> int:
@@ -45,6 +49,10 @@ class RowGroups(Protocol):
     @property
     def sizes(self) -> list[int]:
         """Rows of each group."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the footers of the parquet files."""
 
     def read(self, group: int, start: int, piece_rows: int, full: bool = False) -> Iterator[PackedData]:
         """The rows of a group from `start`, a multiple of `piece_rows`, on; `full` with what only metrics need."""
@@ -81,6 +89,11 @@ class StreamedData:
         digest = blake2b(repr(self._sizes).encode(), digest_size=8).hexdigest()
         return f"streamed in windows of {self.shuffle_rows} from {len(self._sizes)} row groups {digest}"
 
+    def fingerprint(self) -> dict[str, str]:
+        """Digests of the labels, and of what the files say of their columns: sizes, encodings, extremes."""
+        labels = f"{len(self)} rows, {digest_of(self.label_blocks())}"
+        return {"labels": labels, "files": self.source.fingerprint}
+
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks of `BLOCK_ROWS`."""
         pieces = prefetched(self._pieces(range(len(self._sizes)), full=True))
@@ -104,6 +117,15 @@ class StreamedData:
         """A batch of rows drawn independently of each other, but only from the window of the present batch."""
         window = next(self._windows(None, 0)).rows if self._window is None else self._window
         return window.sample(num_rows, device, generator)
+
+    def spread(self, num_rows: int) -> list[PackedData]:
+        """The first rows of `SPREAD_GROUPS` or more row groups that lie evenly, so that little else is read."""
+        groups = [group for group, size in enumerate(self._sizes) if size]
+        needed = max(SPREAD_GROUPS, math.ceil(num_rows * len(groups) / len(self)))
+        if needed < len(groups):
+            groups = [groups[index * len(groups) // needed] for index in range(needed)]
+        of_each = max(self._sizes) if num_rows >= len(self) else math.ceil(num_rows / len(groups))
+        return [next(self.source.read(group, 0, of_each, full=True)) for group in groups]
 
     def on(self, device: torch.device, device_data: bool | str = "auto") -> "StreamedData":
         """The rows stay in their files.

@@ -39,7 +39,7 @@ def read_table(data: TableLike, columns: Iterable[str] | None = None, *, text: I
         InputError: For missing or unreadable files, columns that differ between files or in length, values that
             do not have one type, a name that is not there, and a table without rows.
     """
-    wanted = None if columns is None else list(columns)
+    wanted = None if columns is None else _names(columns)
     table = _to_table(data, wanted, frozenset(text))
     check_unique(table.column_names)
     if wanted is not None:
@@ -48,6 +48,13 @@ def read_table(data: TableLike, columns: Iterable[str] | None = None, *, text: I
     if table.num_rows == 0:
         raise InputError("The table has no rows; give at least one row, and check filters applied before.")
     return without_pandas_index(table)
+
+
+def _names(columns: object) -> list[str]:
+    names = list(columns) if isinstance(columns, Iterable) and not isinstance(columns, str) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"`columns` should be a list of column names. Received {columns!r}.")
+    return names
 
 
 def _to_table(data: object, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:
@@ -100,7 +107,7 @@ def _array(name: str, values: object) -> pa.Array | pa.ChunkedArray:
         return _from_numpy(name, np.asarray(values))
     except InputError:
         raise
-    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise InputError(
             f"Column `{name}` does not hold values of one type that a table can hold ({error}); "
             "convert it first, for example with `.astype(str)`."

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nextrec_like.errors import InputError, check_keys, number_in, positive_int, unknown
+from nextrec_like.errors import InputError, check_keys, number_in, one_of, positive_int
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -68,10 +68,9 @@ class MLPParams:
 
     def _checked(self, parameter: str) -> "MLPParams":
         dims = tuple(positive_int(f"Each width in `{parameter}.dims`", dim) for dim in self.dims)
-        if not isinstance(self.activation, str) or self.activation not in ACTIVATIONS:
-            raise unknown(f"activation in `{parameter}`", self.activation, ACTIVATIONS)
-        if self.norm is not None and self.norm not in NORMS:
-            raise unknown(f"norm in `{parameter}`", self.norm, NORMS)
+        one_of(f"activation in `{parameter}`", self.activation, ACTIVATIONS)
+        if self.norm is not None:
+            one_of(f"norm in `{parameter}`", self.norm, NORMS)
         return replace(self, dims=dims, dropout=number_in(f"`{parameter}.dropout`", self.dropout, 0, 1))
 
 

@@ -6,11 +6,14 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch, Logits
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import positive_int
+from nextrec_like.errors import InputError, positive_int
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.layers import Experts, FeatureEmbedding, Gate, MLPParams, PerTask, Tower
 from nextrec_like.layers.towers import Towers
 from nextrec_like.models.base import LayerParams, Model, Target
+
+MAX_LEVELS = 100
+"""The papers have two or three; a number far beyond is a mistake that would take hours to build."""
 
 
 class ExtractionLevel(nn.Module):
@@ -96,6 +99,8 @@ class PLE(Model):
         expert = MLPParams.of(expert_params, "expert_params").not_empty("expert_params")
         tower = MLPParams.of(tower_params, "tower_params")
         num_levels = positive_int("`num_levels`", num_levels)
+        if num_levels > MAX_LEVELS:
+            raise InputError(f"`num_levels` is {num_levels:,}; at most {MAX_LEVELS} are built.")
         num_shared_experts = positive_int("`num_shared_experts`", num_shared_experts)
         num_task_experts = positive_int("`num_task_experts`", num_task_experts)
         self.hyperparameters = {

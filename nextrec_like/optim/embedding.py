@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from nextrec_like.errors import InputError, check_keys, unknown, warn
 from nextrec_like.layers import select_rows
-from nextrec_like.optim.optimizers import build_optimizer, name_of
+from nextrec_like.optim.optimizers import build_optimizer, checked_params, name_of
 from nextrec_like.optim.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
 from nextrec_like.optim.tables import Table, TableRows
 
@@ -136,6 +136,7 @@ def build_optimizers(
             "Two embedding tables of the model share one weight; give their features one `embedding_name`."
         )
     rows = [TableRows(table) for table in tables]
+    params = checked_params(params)
     kinds = _kinds(spec, params, rows, embedding_spec)
     options = _row_options(spec, params, embedding_spec, embedding_params)
     by_kind = {kind: [table for table, own in zip(rows, kinds) if own == kind] for kind in dict.fromkeys(kinds)}

@@ -1,7 +1,9 @@
 """Optimizers by name."""
 
+import sys
 from collections.abc import Iterable, Mapping
 from inspect import signature
+from numbers import Real
 
 import torch
 from torch import nn
@@ -37,15 +39,15 @@ def build_optimizer(
         return _checked_instance(spec, params, parameters)
     if not isinstance(spec, str):
         raise InputError(f"`optimizer` should be a name or a torch optimizer. Received {spec!r}.")
-    if params is not None and not isinstance(params, Mapping):
-        raise InputError(f"`optimizer_params` should be a dict such as {{'lr': 1e-3}}. Received {params!r}.")
     if spec.lower() not in OPTIMIZERS:
         raise unknown("optimizer", spec, OPTIMIZERS)
     kind = OPTIMIZERS[spec.lower()]
-    options = dict(params or {})
+    options = checked_params(params)
     check_keys(
         f"option of optimizer `{spec}`", options, [name for name in signature(kind).parameters if name != "params"]
     )
+    for name, value in options.items():
+        _check_type(f"`optimizer_params.{name}` of `{spec}`", value, signature(kind).parameters[name].default)
     if kind in FUSED and "foreach" not in options:
         options.setdefault("fused", True)
     try:
@@ -54,6 +56,35 @@ def build_optimizer(
         raise InputError(
             f"`optimizer_params` of `{spec}` are not valid: {error}. Received {dict(params or {})}."
         ) from error
+
+
+def checked_params(params: Mapping[str, object] | None) -> dict[str, object]:
+    """The options of an optimizer.
+
+    Raises:
+        InputError: If they are no mapping.
+    """
+    if params is not None and not isinstance(params, Mapping):
+        raise InputError(f"`optimizer_params` should be a dict such as {{'lr': 1e-3}}. Received {params!r}.")
+    return dict(params or {})
+
+
+def _check_type(what: str, value: object, default: object) -> None:
+    """Raises for what torch takes, and fails on in the first step: an option of another type than its default."""
+    rule = None
+    if default is None or isinstance(default, bool):
+        rule = None if isinstance(value, bool) or value is default else "True or False"
+    elif isinstance(default, tuple):
+        listed = value if isinstance(value, list | tuple) else ()
+        rule = None if len(listed) == len(default) and all(map(_is_number, listed)) else f"{len(default)} numbers"
+    elif isinstance(default, float | int):
+        rule = None if _is_number(value) else "a number"
+    if rule is not None:
+        raise InputError(f"{what} should be {rule}. Received {value!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def name_of(spec: str | Optimizer) -> str:

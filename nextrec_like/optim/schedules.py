@@ -6,7 +6,7 @@ from inspect import isclass, signature
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from nextrec_like.errors import InputError, check_keys, integer_in, unknown
+from nextrec_like.errors import InputError, check_keys, integer_in, one_of
 
 NOT_BY_NAME = ("LRScheduler", "SequentialLR", "ChainedScheduler")
 """What is made of other schedulers must be given as an instance."""
@@ -17,6 +17,8 @@ SCHEDULERS: dict[str, type[LRScheduler]] = {
     if isclass(kind) and issubclass(kind, LRScheduler) and name not in NOT_BY_NAME and not name.startswith("_")
 }
 INTERVALS = ("epoch", "step")
+FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""How schedulers of torch fail on options, which they check in part and late."""
 
 
 class Schedule:
@@ -79,7 +81,7 @@ class Schedule:
         assert self.scheduler is not None
         try:
             self.scheduler.step()
-        except ValueError as error:
+        except FAILURES as error:
             raise InputError(
                 f"`scheduler` {type(self.scheduler).__name__} cannot go on: {error}. Count epochs times steps for an "
                 f"interval of `step`."
@@ -106,8 +108,7 @@ def build_schedule(
     Raises:
         InputError: For an unknown scheduler, option or interval, with the closest one.
     """
-    if interval not in INTERVALS:
-        raise unknown("scheduler_interval", interval, INTERVALS)
+    one_of("scheduler_interval", interval, INTERVALS)
     warmup_steps = integer_in("`warmup_steps`", warmup_steps)
     scheduler = _build_scheduler(optimizer, spec, params)
     if isinstance(scheduler, ReduceLROnPlateau) and interval != "epoch":
@@ -118,6 +119,8 @@ def build_schedule(
 def _build_scheduler(
     optimizer: Optimizer, spec: str | LRScheduler | None, params: Mapping[str, object] | None
 ) -> LRScheduler | None:
+    if params is not None and not isinstance(params, Mapping):
+        raise InputError(f"`scheduler_params` should be a dict such as {{'gamma': 0.5}}. Received {params!r}.")
     if spec is None or isinstance(spec, LRScheduler):
         if params:
             raise InputError("`scheduler_params` need a `scheduler` given by name.")
@@ -127,9 +130,8 @@ def _build_scheduler(
                 "`embedding_optimizer` give the scheduler by name."
             )
         return spec
-    if not isinstance(spec, str) or spec not in SCHEDULERS:
-        raise unknown("scheduler", spec, SCHEDULERS)
-    kind, options = SCHEDULERS[spec], dict(params or {})
+    kind = SCHEDULERS[one_of("scheduler", spec, SCHEDULERS)]
+    options = dict(params or {})
     check_keys(
         f"option of scheduler `{spec}`", options, [name for name in signature(kind).parameters if name != "optimizer"]
     )
@@ -137,5 +139,5 @@ def _build_scheduler(
         options = {"mode": "max", "threshold_mode": "abs", **options}  # the score may be negative
     try:
         return kind(optimizer, **options)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+    except FAILURES as error:
         raise InputError(f"`scheduler_params` of `{spec}` are not valid: {error}. Received {options}.") from error

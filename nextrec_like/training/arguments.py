@@ -1,5 +1,6 @@
 """Checks and small conversions of what `fit` and `evaluate` are given."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -8,23 +9,27 @@ from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.source import Rows
 from nextrec_like.errors import InputError, number_in
 from nextrec_like.objectives import Objective
-from nextrec_like.training.checkpoint import Checkpoint
+from nextrec_like.training.checkpoint import Checkpoint, CheckpointParams
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.settings import Settings
 
 
-def checkpoint_in(folder: str | Path | None, every: int | None, resume: bool) -> Checkpoint | None:
-    """The checkpoints in a folder, which a training that does not resume must not have used before."""
+def checkpoint_in(
+    folder: str | Path | None, params: Mapping[str, object] | None, resume: bool | Sequence[str]
+) -> Checkpoint | None:
+    """The checkpoints in a folder; None without one.
+
+    Raises:
+        InputError: If an argument is not valid, or has no use without a folder.
+    """
+    checked = CheckpointParams.of(params)
     if folder is None:
         if resume:
             raise InputError("`resume` needs the `checkpoint_dir` of the training to go on with.")
-        if every is not None:
-            raise InputError("`checkpoint_every` needs a `checkpoint_dir` to save to.")
+        if params is not None:
+            raise InputError("`checkpoint_params` needs a `checkpoint_dir` to save to.")
         return None
-    checkpoint = Checkpoint(folder, every)
-    if not resume:
-        checkpoint.check_unused()
-    return checkpoint
+    return Checkpoint(folder, checked, resume)
 
 
 def check_validation(settings: Settings, parts: Compiled, has_data: bool, valid_split: float | None) -> None:

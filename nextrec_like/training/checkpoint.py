@@ -1,230 +1,196 @@
-"""A training's whole state after each epoch, and going on from it."""
+"""When a training is saved, and going on from what was saved."""
 
-import json
-import os
-import shutil
-from dataclasses import asdict
-from hashlib import blake2b
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from nextrec_like.data.source import Rows
-from nextrec_like.errors import InputError, positive_int
+from nextrec_like.data.memory import available_memory
+from nextrec_like.errors import DivergedError, InputError, check_keys, number_in, positive_int
+from nextrec_like.storage.lock import locked
+from nextrec_like.training.background import Background
 from nextrec_like.training.callbacks import Callback
-from nextrec_like.training.history import EpochRecord, History, StepRecord
+from nextrec_like.training.checkpoint_folder import CheckpointFolder, Position
+from nextrec_like.training.interrupts import Interrupted
+from nextrec_like.training.same_training import MAY_CHANGE, check_same, description
 from nextrec_like.training.saving import new_folder
+from nextrec_like.training.training_state import TrainingState, num_bytes
 
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
 
-FORMAT = 4
-TENSORS, STATE = "tensors.safetensors", "state.json"
-PAIRS = "pairs"
+COPY_SHARE = 1 / 4
+"""Share of the available memory that the copy of a state may take; a larger one is written while training waits."""
+
+
+@dataclass(frozen=True)
+class CheckpointParams:
+    """When to save besides the end of each epoch, and how many to keep.
+
+    Args:
+        every_steps: Steps after which to save; training waits if the save before is not written yet.
+        every_seconds: Seconds after which to save; while the save before is being written, it is put off.
+        keep_last: Newest checkpoints to keep, besides that of the best epoch.
+    """
+
+    every_steps: int | None = None
+    every_seconds: float | None = None
+    keep_last: int = 2
+
+    @classmethod
+    def of(cls, params: "CheckpointParams | Mapping[str, Any] | None") -> "CheckpointParams":
+        """Params from what the user gave, checked.
+
+        Raises:
+            InputError: For an unknown key, with the closest one, or a value out of range.
+        """
+        if isinstance(params, Mapping):
+            check_keys("key of `checkpoint_params`", params, [field.name for field in fields(cls)])
+            params = cls(**params)
+        params = cls() if params is None else params
+        if not isinstance(params, cls):
+            raise InputError(
+                f"`checkpoint_params` should be a dict such as {{'every_steps': 500}}. Received {params!r}."
+            )
+        steps, seconds = params.every_steps, params.every_seconds
+        return cls(
+            None if steps is None else positive_int("`checkpoint_params.every_steps`", steps),
+            None if seconds is None else number_in("`checkpoint_params.every_seconds`", seconds, above_low=True),
+            positive_int("`checkpoint_params.keep_last`", params.keep_last),
+        )
 
 
 class Checkpoint(Callback):
-    """Saves the training after every epoch, so that an interrupted one ends bitwise as if it had run through.
+    """Saves a training after every epoch and where else it is due, so that it can go on bitwise as if uninterrupted.
 
-    A checkpoint is a folder ``epoch-0003``, or ``epoch-0003-step-000500`` with 500 steps of the epoch after; it is
-    written under another name and renamed, so that it is either complete or not there, and only then the one before
-    it is removed.
+    Between two steps the state is copied; a thread writes the copy. See `CheckpointFolder` for what is written.
 
     Args:
-        folder: Where to keep the newest checkpoint.
-        every: Steps after which to save within an epoch, too; None for never.
+        folder: Where to keep the checkpoints; only one training at a time can use it.
+        params: When to save.
+        resume: Whether to go on from the newest one; or the arguments of `MAY_CHANGE` that may differ then.
     """
 
-    def __init__(self, folder: str | Path, every: int | None = None) -> None:
-        self.folder = new_folder(folder, "checkpoint_dir")
-        self.every = None if every is None else positive_int("`checkpoint_every`", every)
-        self.arguments: dict[str, Any] = {}
+    def __init__(self, folder: str | Path, params: CheckpointParams, resume: bool | Sequence[str]) -> None:
+        self.params, self.resumes = params, bool(resume)
+        self.may_change = _checked_changes(resume)
+        self.folder = CheckpointFolder(new_folder(folder, "checkpoint_dir"), params.keep_last)
+        self.description: dict[str, Any] = {}
+        self._saved_at = time.monotonic()
 
-    def attach(self, trainer: "Trainer", model: dict[str, Any], seed: int) -> None:
-        """Joins a training, and notes what must be the same when it goes on.
+    def note(self, trainer: "Trainer", model: dict[str, Any], seed: int) -> None:
+        """Notes what must be the same when the training goes on; before rows go to a device.
 
         Args:
             trainer: The training.
             model: Description of the model.
             seed: The seed as the user gave it.
         """
-        settings, train, valid = trainer.settings, trainer.train_data, trainer.valid_data
-        self.arguments = {
-            "seed": seed,
-            "batch_size": settings.batch_size,
-            "shuffle": settings.shuffle,
-            "order of rows": train.order if settings.shuffle or trainer.parts.weighting.extra_batches else None,
-            "metrics": settings.metrics,
-            "monitor": asdict(settings.monitor),
-            "min_delta": settings.min_delta,
-            "restore_best": settings.restore_best,
-            "training labels": _labels_digest(train),
-            "validation labels": None if valid is None else _labels_digest(valid),
-            **{name: value for name, value in model.items() if name not in ("fitted", "num_fits")},
-            **trainer.parts.arguments,
-        }
-        trainer.callbacks.append(self)
+        self.description = description(trainer, model, seed)
 
-    def newest(self) -> Path | None:
-        """The newest checkpoint, if there is any."""
-        found = sorted(self.folder.glob("epoch-*[0-9]"))
-        return found[-1] if found else None
+    @contextmanager
+    def attached(self, trainer: "Trainer") -> Iterator[None]:
+        """Joins a training: within the context it is saved, and a signal ends it only after that.
 
-    def check_unused(self) -> None:
-        """Raises if the folder has a checkpoint that a new training would replace."""
-        if self.newest() is not None:
-            raise InputError(
-                f"`checkpoint_dir` '{self.folder}' holds a checkpoint of another training; pass `resume=True` to go on "
-                f"from it, or give a new folder."
-            )
-
-    def on_step_end(self, trainer: "Trainer") -> None:
-        """Writes a checkpoint within the epoch, where one is due."""
-        if self.every is not None and trainer.totals.steps % self.every == 0:
-            trainer.history.steps.extend(trainer.log.read())
-            self._write(trainer, f"epoch-{len(trainer.history.epochs):04d}-step-{trainer.totals.steps:06d}")
-
-    def on_epoch_end(self, trainer: "Trainer") -> None:
-        """Writes the checkpoint of this epoch."""
-        self._write(trainer, f"epoch-{len(trainer.history.epochs):04d}")
-
-    def _write(self, trainer: "Trainer", name: str) -> None:
-        before = self.newest()
-        final = self.folder / name
-        part = final.with_name(f".{final.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        save_file(_tensors(trainer), part / TENSORS)
-        (part / STATE).write_text(json.dumps(self._state(trainer)), encoding="utf-8")
-        os.replace(part, final)
-        if before is not None and before != final:
-            shutil.rmtree(before)
-
-    def restore(self, trainer: "Trainer") -> None:
-        """Puts the newest checkpoint into a trainer that was set up in the same way; none: nothing happens.
+        Args:
+            trainer: The training, set up; it takes the state of the newest checkpoint if it is to go on.
 
         Raises:
-            InputError: If the checkpoint is damaged, or the training differs from the one that was saved.
+            InputError: If another training uses the folder, no checkpoint can be read or written, one is there and
+                `resume` is not given, or the training differs from the one that was saved.
+            Interrupted: After a signal, when the state is saved.
         """
-        folder = self.newest()
-        if folder is None:
+        with locked(self.folder.path, "trains"), trainer.interrupts.noted(), Background() as self._writer:
+            self.folder.tidy()
+            if self.resumes:
+                self._restore(trainer)
+            elif self.folder.found():
+                raise InputError(
+                    f"`checkpoint_dir` '{self.folder.path}' holds a checkpoint of another training; pass `resume=True` "
+                    f"to go on from it, or give a new folder."
+                )
+            trainer.callbacks.append(self)
+            self._saved_at = time.monotonic()
+            try:
+                yield
+            except Interrupted as stop:
+                raise Interrupted.of(stop, self._last_state(trainer)) from stop
+            except DivergedError as error:  # steps that were skipped have moved nothing, so the present state is good
+                raise DivergedError(f"{error} For a look at it: {self._last_state(trainer)}.") from error
+
+    def on_step_end(self, trainer: "Trainer") -> None:
+        """Saves within the epoch, where that is due; raises if a signal has come, or the save before has failed."""
+        trainer.interrupts.check()
+        if self._is_due(trainer.totals.steps, is_busy=self._writer.is_busy):
+            self._start(trainer)
+
+    def on_epoch_end(self, trainer: "Trainer") -> None:
+        """Saves the epoch."""
+        self._start(trainer)
+        trainer.interrupts.check()
+
+    def _is_due(self, steps: int, *, is_busy: bool) -> bool:
+        every, seconds = self.params.every_steps, self.params.every_seconds
+        if every is not None and steps % every == 0:
+            return True
+        return seconds is not None and not is_busy and time.monotonic() - self._saved_at >= seconds
+
+    def _start(self, trainer: "Trainer") -> None:
+        """Copies the state, and has it written."""
+        self._writer.wait()
+        copy = num_bytes(trainer) <= COPY_SHARE * available_memory()
+        state, position, best = TrainingState.of(trainer, copy=copy), _position(trainer), _best(trainer)
+        if not state.is_finite:
+            return  # training is about to find out, and what was saved before is the last good state
+        self._saved_at = time.monotonic()
+        self._writer.start(lambda: self._write(position, state, best))
+        if not copy:
+            self._writer.wait()
+
+    def _write(self, position: Position, state: TrainingState, best: Position | None) -> None:
+        self.folder.write(position, state, self.description, best)
+
+    def _last_state(self, trainer: "Trainer") -> str:
+        """Saves the present state if its weights are finite, and says where the newest one is."""
+        self._writer.wait()
+        if self.folder.path / _position(trainer).name not in self.folder.found()[:1]:
+            self._start(trainer)
+            self._writer.wait()
+        newest = next(iter(self.folder.found()), None)
+        return f"the last state is saved in '{newest}'" if newest else "no state had been saved"
+
+    def _restore(self, trainer: "Trainer") -> None:
+        """Puts the newest checkpoint into a trainer; none: nothing happens."""
+        found = self.folder.read()
+        if found is None:
             return
-        try:
-            state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            tensors = load_file(folder / TENSORS)
-        except (OSError, ValueError, SafetensorError) as error:
-            raise InputError(f"The checkpoint '{folder}' is damaged ({error}); remove it to start anew.") from error
-        self._check_same(state, folder)
-        _restore_tensors(trainer, tensors, state["optimizer"])
-        if trainer.parts.schedule.scheduler is not None:
-            trainer.parts.schedule.scheduler.load_state_dict(_from_json(state["scheduler"]))
-        trainer.parts.schedule.steps = state["steps"]
-        history = state["history"]
-        epochs = [EpochRecord(**record) for record in history.pop("epochs")]
-        steps = [StepRecord(**record) for record in history.pop("steps")]
-        trainer.history = History(epochs, steps=steps, **history)
-        trainer.has_stepped = True
-        trainer.best_score, trainer.should_stop = state["best_score"], history["stopped_early"]
+        folder, state, saved = found
+        check_same(saved, self.description, self.may_change, folder)
+        state.restore(trainer)
+        trainer.reconsider_patience()
         trainer.progress.write(f"resumed after {_reached(trainer)} of {trainer.settings.epochs} from '{folder}'")
 
-    def _state(self, trainer: "Trainer") -> dict[str, Any]:
-        schedule = trainer.parts.schedule
-        optimizer = trainer.parts.optimizer.state_dict()
-        numbers = {
-            str(index): {name: value for name, value in slots.items() if not isinstance(value, Tensor)}
-            for index, slots in optimizer["state"].items()
-        }
-        return {
-            "format": FORMAT,
-            "arguments": self.arguments,
-            "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
-            "scheduler": None if schedule.scheduler is None else _to_json(schedule.scheduler.state_dict()),
-            "steps": schedule.steps,
-            "history": asdict(trainer.history),
-            "best_score": trainer.best_score,
-        }
 
-    def _check_same(self, state: dict[str, Any], folder: Path) -> None:
-        if state.get("format") != FORMAT:
-            raise InputError(
-                f"The checkpoint '{folder}' has format {state.get('format')!r}; this version reads {FORMAT}."
-            )
-        saved, now = state["arguments"], json.loads(json.dumps(self.arguments))
-        different = [f"{name} was {saved.get(name)}, now {now[name]}" for name in now if saved.get(name) != now[name]]
-        if different:
-            raise InputError(f"The training differs from the checkpoint '{folder}': {'; '.join(different)}.")
+def _checked_changes(resume: bool | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(resume, bool):
+        return ()
+    if isinstance(resume, str) or not isinstance(resume, Sequence):
+        raise InputError(f"`resume` should be True, False or a list of {', '.join(MAY_CHANGE)}. Received {resume!r}.")
+    check_keys("argument in `resume`", resume, MAY_CHANGE)
+    return tuple(resume)
+
+
+def _position(trainer: "Trainer") -> Position:
+    return Position(len(trainer.history.epochs), trainer.totals.steps)
+
+
+def _best(trainer: "Trainer") -> Position | None:
+    best = trainer.history.best_epoch
+    return None if best is None else Position(best)
 
 
 def _reached(trainer: "Trainer") -> str:
-    epochs, steps = len(trainer.history.epochs), trainer.totals.steps
-    return f"{steps} steps of epoch {epochs + 1}" if steps else f"epoch {epochs}"
-
-
-def _labels_digest(data: Rows) -> str:
-    """Number of rows, and a digest of their labels in order, however they are cut into blocks."""
-    digest = blake2b(digest_size=8)
-    for block in data.label_blocks():
-        digest.update(np.ascontiguousarray(block).data)
-    return f"{len(data)} rows, {digest.hexdigest()}"
-
-
-def _to_json(value: Any) -> Any:  # noqa: ANN401
-    """The value with each dict as a list of pairs, because JSON has no keys but strings."""
-    if isinstance(value, dict):
-        return {PAIRS: [[key, _to_json(item)] for key, item in value.items()]}
-    return [_to_json(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _from_json(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return {key: _from_json(item) for key, item in value[PAIRS]}
-    return [_from_json(item) for item in value] if isinstance(value, list) else value
-
-
-def _tensors(trainer: "Trainer") -> dict[str, Tensor]:
-    """All tensors of a training, each a copy with its own memory, as safetensors wants them."""
-    found = {f"model/{name}": value for name, value in trainer.model.state_dict().items()}
-    found |= {f"balancer/{name}": value for name, value in trainer.parts.balancer.state_dict().items()}
-    found |= {f"scale/{name}": value for name, value in trainer.parts.scale.state_dict().items()}
-    found |= {f"best/{name}": value for name, value in (trainer.best_weights or {}).items()}
-    for index, slots in trainer.parts.optimizer.state_dict()["state"].items():
-        tensors = {name: value for name, value in slots.items() if isinstance(value, Tensor)}
-        found |= {f"optimizer/{index}/{name}": value for name, value in tensors.items()}
-    found["random/cpu"] = torch.get_rng_state()
-    found["random/draws"] = trainer.draws.get_state()
-    if trainer.device.type == "cuda":
-        found["random/cuda"] = torch.cuda.get_rng_state(trainer.device)
-    if trainer.generator is not None:
-        found["random/order"] = trainer.generator.get_state() if trainer.order is None else trainer.order
-    found |= {f"epoch/{name}": value for name, value in trainer.totals.state_dict().items()}
-    return {name: value.detach().cpu().clone().contiguous() for name, value in found.items()}
-
-
-def _restore_tensors(trainer: "Trainer", tensors: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
-    trainer.model.load_state_dict(_under(tensors, "model/"))
-    trainer.parts.balancer.load_state_dict(_under(tensors, "balancer/"))
-    trainer.parts.scale.load_state_dict(_under(tensors, "scale/"))
-    best = _under(tensors, "best/")
-    trainer.best_weights = {name: value.to(trainer.device) for name, value in best.items()} or None
-    slots: dict[int, dict[str, Any]] = {int(index): dict(numbers) for index, numbers in optimizer["numbers"].items()}
-    for key, value in _under(tensors, "optimizer/").items():
-        index, name = key.split("/", 1)
-        slots[int(index)][name] = value
-    trainer.parts.optimizer.load_state_dict({"state": slots, "param_groups": optimizer["groups"]})
-    trainer.totals.load_state_dict(_under(tensors, "epoch/"))
-    random = _under(tensors, "random/")
-    torch.set_rng_state(random["cpu"])
-    trainer.draws.set_state(random["draws"])
-    if trainer.device.type == "cuda":
-        torch.cuda.set_rng_state(random["cuda"], trainer.device)
-    if trainer.generator is not None:
-        trainer.generator.set_state(random["order"])
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    at = _position(trainer)
+    return f"{at.steps} steps of epoch {at.epochs + 1}" if at.steps else f"epoch {at.epochs}"

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from nextrec_like.errors import InputError, number_in, positive_int, unknown
+from nextrec_like.errors import InputError, number_in, one_of, positive_int
 from nextrec_like.objectives import LOSSES, OBJECTIVES, Objective, build_losses, build_objective
 from nextrec_like.objectives.build import LossSpec
 from nextrec_like.optim import Schedule, Table, TableGradients, build_optimizers, build_schedule, move_state
@@ -131,8 +131,7 @@ def compile_parts(
         "accumulate_steps": accumulate_steps,
         "jit": jit,
     }
-    if precision not in PRECISIONS:
-        raise unknown("precision", precision, PRECISIONS)
+    one_of("precision", precision, PRECISIONS)
     if not isinstance(jit, bool):
         raise InputError(f"`jit` should be True or False. Received {jit!r}.")
     accumulate_steps = positive_int("`accumulate_steps`", accumulate_steps)

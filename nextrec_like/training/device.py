@@ -1,11 +1,15 @@
 """Which device to use."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from nextrec_like.errors import InputError
+
+NO_MEMORY = re.compile("CPUAllocator|Storage size calculation overflowed")
+"""Words of torch for want of memory outside of a GPU, for which it has no class of errors."""
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -17,11 +21,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
     Raises:
         InputError: For a device that does not exist here; there is no silent fallback.
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"`device` should be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received {device!r}.") from error
     if resolved.type not in ("cpu", "cuda"):
         raise InputError(f"`device` is '{resolved}'; nextrec_like is tested on 'cpu' and 'cuda' only, use one of them.")
@@ -47,5 +51,7 @@ def enough_memory(device: torch.device, doing: str, fix: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not NO_MEMORY.search(str(error)):
+            raise
         raise InputError(f"Device '{device}' is out of memory at {doing}: {fix}.") from error

@@ -2,7 +2,7 @@
 
 from abc import ABCMeta, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class EstimatorMeta(ABCMeta):
     """Notes the weights that a model is constructed with, so that `fit` can tell whether the user changed them."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        model = super().__call__(*args, **kwargs)
+        with enough_memory(torch.device("cpu"), "making the model", "give it smaller tables or layers"):
+            model = super().__call__(*args, **kwargs)
         model._constructed = fingerprint(model)
         return model
 
@@ -166,10 +167,11 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         device: str | torch.device = "auto",
         callbacks: Sequence[Callback] = (),
         checkpoint_dir: str | Path | None = None,
-        checkpoint_every: int | None = None,
-        resume: bool = False,
+        checkpoint_params: Mapping[str, object] | None = None,
+        resume: bool | Sequence[str] = False,
         log_every: int = 50,
         diagnose: bool = False,
+        max_skipped_steps: int = 50,
         streaming: bool | str = "auto",
         cache_dir: str | Path | None = None,
         device_data: bool | str = "auto",
@@ -198,14 +200,18 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             seed: Seed of initial weights, row order and dropout.
             device: ``auto`` (the GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
             callbacks: `Callback` objects.
-            checkpoint_dir: Folder for a checkpoint after each epoch.
-            checkpoint_every: Steps after which there is a checkpoint within an epoch, too.
-            resume: Whether to go on from the checkpoint in `checkpoint_dir`, if there is one; the result is bitwise
-                that of a training that was never interrupted.
+            checkpoint_dir: Folder for a checkpoint after each epoch. Ctrl-C and SIGTERM then finish the step and save.
+            checkpoint_params: When to save within an epoch, too, and how many checkpoints to keep besides that of the
+                best epoch: ``{"every_steps": 500, "every_seconds": 60, "keep_last": 2}``; see `CheckpointParams`.
+            resume: Whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one; the result is
+                bitwise that of a training that was never interrupted. Arguments and data have to be the same; a list
+                says which of ``epochs``, ``patience``, ``log_every`` and ``diagnose`` may differ.
             log_every: Each n-th step is in `History.steps_frame`: losses and weights of the tasks, and what a
                 weighting has probed of their gradients.
             diagnose: Whether to probe gradients at every logged step, whatever the weighting, for their norms and
                 the cosine of each pair of tasks.
+            max_skipped_steps: Steps in a row with a loss or gradient that is not finite after which training stops; a
+                GPU is asked only at logged steps. Those in which fp16 seeks its scale do not count.
             streaming: Whether rows are read from their parquet files again in each epoch, because they do not fit in
                 memory: True, False, or ``auto`` (if they would take over a third of the memory that is available).
                 Streamed rows are shuffled within windows; see `StreamedData`.
@@ -220,6 +226,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
 
         Raises:
             InputError: For data or arguments that break a rule.
+            DivergedError: If losses or gradients are no longer finite.
+            KeyboardInterrupt: After Ctrl-C; with a `checkpoint_dir` also after SIGTERM, when the state is saved.
         """
         parts = self._compiled()
         settings = Settings.check(
@@ -236,9 +244,10 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             callbacks=callbacks,
             log_every=log_every,
             diagnose=diagnose,
+            max_skipped_steps=max_skipped_steps,
             verbose=verbose,
         )
-        checkpoint = checkpoint_in(checkpoint_dir, checkpoint_every, resume)
+        checkpoint = checkpoint_in(checkpoint_dir, checkpoint_params, resume)
         check_validation(settings, parts, valid_data is not None, valid_split)
         target = resolve_device(device)
         reading = Reading(streaming, cache_dir, device_data)
@@ -263,10 +272,10 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             device=target,
         )
         if checkpoint is not None:
-            checkpoint.attach(trainer, describe(self), settings.seed)
+            checkpoint.note(trainer, describe(self), settings.seed)
         fix = "lower it, raise `accumulate_steps`, use `precision` bf16, or give `device_data=False`"
         with enough_memory(target, f"`batch_size` {settings.batch_size}", fix):
-            return self._run(trainer, checkpoint if resume else None, reading.device_data)
+            return self._run(trainer, checkpoint, reading.device_data)
 
     def _objective_spec(self, objective: str | type[Objective] | None) -> str | type[Objective]:
         """What `compile` is given; a fitted model keeps the meaning that its logits have."""
@@ -282,17 +291,17 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
         return self._parts
 
-    def _run(self, trainer: Trainer, resume_from: Checkpoint | None, device_data: bool | str) -> History:
+    def _run(self, trainer: Trainer, checkpoint: Checkpoint | None, device_data: bool | str) -> History:
         schedule = trainer.parts.schedule
         steps = schedule.steps
-        with seeded(trainer.settings.seed, trainer.device):
+        with seeded(trainer.settings.seed, trainer.device), ExitStack() as stack:
             if not self.is_fitted:
                 self._constructed = initialize(self, self._constructed)
             self.to(trainer.device)
             trainer.parts.to(trainer.device)
             trainer.hold_rows(device_data)
-            if resume_from is not None:
-                resume_from.restore(trainer)
+            if checkpoint is not None:
+                stack.enter_context(checkpoint.attached(trainer))
             try:
                 with self.tasks_together(not (trainer.looks_at_tasks or trainer.parts.jit)):
                     return trainer.fit()

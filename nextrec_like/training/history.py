@@ -76,6 +76,29 @@ class StepRecord:
                 yield self.epoch, self.step, "cosine", task, other, value
 
 
+@dataclass(frozen=True)
+class SkippedStep:
+    """A step that moved nothing, because a loss or gradient was not finite.
+
+    Attributes:
+        epoch: Counted from 1.
+        step: Counted from 1 within the epoch.
+        first: First row of its batch in the order of the epoch, counted from 0.
+        stop: One past its last row.
+        loss: Loss of each task in the batch; ``"nan"``, ``"inf"`` or ``"-inf"`` where it is not finite, as JSON has no
+            such numbers; None without an observed label.
+        rows: Numbers of its rows among the training rows, counted from 0; None for streamed rows that are shuffled,
+            and once 2**18 numbers are listed.
+    """
+
+    epoch: int
+    step: int
+    first: int
+    stop: int
+    loss: dict[str, float | str | None]
+    rows: list[int] | None = None
+
+
 @dataclass
 class History:
     """All epochs of a training.
@@ -84,6 +107,7 @@ class History:
         epochs: One record per epoch.
         steps: One record per logged step.
         skipped_steps: Steps that were left out because a loss or gradient was not finite.
+        skipped: The first 100 of them, without those in which fp16 has sought its scale.
         best_epoch: Epoch with the best monitored value; None without validation data.
         stopped_early: Whether patience ran out.
     """
@@ -93,6 +117,20 @@ class History:
     stopped_early: bool = False
     steps: list[StepRecord] = field(default_factory=list)
     skipped_steps: int = 0
+    skipped: list[SkippedStep] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The history JSON-ready, with lists of its own; records, which do not change any more, are not copied."""
+        own = {name: [vars(record) for record in getattr(self, name)] for name in ("epochs", "steps", "skipped")}
+        return {**vars(self), **own}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "History":
+        """The history that `to_dict` gave."""
+        epochs = [EpochRecord(**record) for record in content["epochs"]]
+        steps = [StepRecord(**record) for record in content["steps"]]
+        skipped = [SkippedStep(**record) for record in content["skipped"]]
+        return cls(**{**content, "epochs": epochs, "steps": steps, "skipped": skipped})
 
     def steps_frame(self) -> pd.DataFrame:
         """The logged steps as a tidy table with one row per figure.

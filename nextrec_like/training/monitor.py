@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from nextrec_like.errors import InputError, check_keys, number_in, unknown
+from nextrec_like.errors import InputError, check_keys, number_in, one_of
 from nextrec_like.metrics import METRICS
 from nextrec_like.metrics.evaluate import REGRESSION_DEFAULT
 from nextrec_like.tasks import TaskSet
@@ -52,8 +52,7 @@ class Monitor:
         computed = _computed(metrics, tasks)
         options = _options(spec, computed)
         reduce, weights = options.get("reduce", "mean"), options.get("weights")
-        if reduce not in REDUCTIONS:
-            raise unknown("reduce in `monitor`", reduce, REDUCTIONS)
+        one_of("reduce in `monitor`", reduce, REDUCTIONS)
         chosen = options.get("metric", _first(metrics, computed))
         if isinstance(chosen, Mapping):
             check_keys("task in `monitor`", chosen, computed)
@@ -124,16 +123,15 @@ def _where_computed(
     metric: object, names: Sequence[str], computed: Mapping[str, list[str]], all_needed: bool
 ) -> dict[str, object]:
     """The metric under each name that has it; under all names if nobody has it, for the error to come."""
-    having = [name for name in names if metric in computed[name]]
+    having = [name for name in names if isinstance(metric, str) and metric in computed[name]]
     return dict.fromkeys(names if all_needed or not having else having, metric)
 
 
 def _checked_metric(metric: object, output: str, computed: Mapping[str, list[str]]) -> str:
-    if not isinstance(metric, str) or metric not in computed[output]:
-        raise unknown(f"metric in `monitor` for `{output}`, which must be one of `metrics`", metric, computed[output])
-    if METRICS[metric].higher_is_better is None:
-        raise InputError(f"`monitor` is `{metric}`, which is best at 1, not high or low; choose another metric.")
-    return metric
+    name = one_of(f"metric in `monitor` for `{output}`, which must be one of `metrics`", metric, computed[output])
+    if METRICS[name].higher_is_better is None:
+        raise InputError(f"`monitor` is `{name}`, which is best at 1, not high or low; choose another metric.")
+    return name
 
 
 def _checked_weights(weights: object, computed: Mapping[str, object]) -> Mapping[str, float]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from nextrec_like.data.packed import PackedData
 from nextrec_like.errors import InputError
-from nextrec_like.output import whole
+from nextrec_like.storage.atomic import whole
 
 Blocks: TypeAlias = Iterable[tuple[Mapping[str, np.ndarray], pa.Table | None]]
 

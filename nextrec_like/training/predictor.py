@@ -150,10 +150,10 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         Raises:
             InputError: For data or arguments that break a rule.
         """
+        kept = checked_keep(keep, data, output_names(self.tasks))
         if output is not None:
-            kept = checked_keep(keep, data, output_names(self.tasks))
             return self._predict_to(checked_output(output, data), data, device, Reading(streaming), kept)
-        if keep:
+        if kept:
             raise InputError("`keep` needs an `output` file to write the columns to.")
         index = data.index if isinstance(data, pd.DataFrame) else None
         parts = list(self._predictions(self._rows(data, labels=False, reading=Reading(streaming)), device))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tqdm.auto import tqdm
 
+from nextrec_like.printable import printable, write_lines
 from nextrec_like.training.history import EpochRecord, History
 
 LOG_SECONDS = 30.0
@@ -95,8 +96,7 @@ class Progress:
     def write(self, text: str) -> None:
         """Prints a message."""
         if self.verbose:
-            sys.stdout.write(text + "\n")
-            sys.stdout.flush()
+            write_lines(sys.stdout, text)
 
     def _log_line(self, loss: float) -> None:
         rate = (self._done - self._first) / (self._last - self._start)
@@ -134,9 +134,10 @@ def metrics_table(metrics: Mapping[str, Mapping[str, float | int | None]]) -> st
 
 def format_table(header: list[str], rows: list[list[str]]) -> str:
     """Columns aligned: the first to the left, the others to the right."""
-    widths = [max(len(row[index]) for row in [header, *rows]) for index in range(len(header))]
+    table = [[printable(cell) for cell in row] for row in [header, *rows]]
+    widths = [max(map(len, column)) for column in zip(*table)]
     lines = []
-    for row in [header, *rows]:
+    for row in table:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))]
         lines.append("  " + "  ".join(cells).rstrip())
     return "\n".join(lines)

@@ -31,7 +31,7 @@ class Reading:
     def __post_init__(self) -> None:
         for name in ("streaming", "device_data"):
             value = getattr(self, name)
-            if not isinstance(value, bool) and value != "auto":
+            if not isinstance(value, bool) and not (isinstance(value, str) and value == "auto"):
                 raise InputError(f"`{name}` should be 'auto', True or False. Received {value!r}.")
         if self.cache_dir is not None and not (isinstance(self.cache_dir, str | Path) and str(self.cache_dir)):
             raise InputError(f"`cache_dir` should be the path of a folder. Received {self.cache_dir!r}.")

@@ -1,24 +1,59 @@
 """A model folder: model.json, weights.safetensors and the fitted processor."""
 
 import json
-import os
-import shutil
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from nextrec_like.data.files import read_description
 from nextrec_like.errors import InputError
+from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
+from nextrec_like.storage.atomic import whole_folder, writing
+from nextrec_like.storage.reading import inside, read_description
+from nextrec_like.storage.records import build
+from nextrec_like.storage.tensors import write_tensors
+from nextrec_like.tasks import Task
 
 if TYPE_CHECKING:
     from nextrec_like.training.predictor import Predictor
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processor"
+FIX = "save the model again"
+
+
+@dataclass(frozen=True)
+class Description:
+    """The content of ``model.json``, as `describe` gives it.
+
+    Attributes:
+        format: `FORMAT`.
+        model: Name of its class.
+        objective: Name of its class.
+        fitted: Whether it was trained.
+        num_fits: How often.
+        processor: Fingerprint of the processor; None without one.
+        dense_features: Of the model, as are the following.
+        sparse_features: In order.
+        sequence_features: In order.
+        tasks: In order.
+        hyperparameters: The other arguments of the class.
+    """
+
+    format: int
+    model: str
+    objective: str
+    fitted: bool
+    num_fits: int
+    processor: str | None
+    dense_features: list[DenseFeature]
+    sparse_features: list[SparseFeature]
+    sequence_features: list[SequenceFeature]
+    tasks: list[Task]
+    hyperparameters: dict[str, Any]
 
 
 def save_model(model: "Predictor", folder: str | Path) -> None:
@@ -26,24 +61,19 @@ def save_model(model: "Predictor", folder: str | Path) -> None:
     path = new_folder(folder, "folder").resolve()
     _check_free(path)
     description = _as_json(describe(model))
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
-    save_file(
-        {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}, part / WEIGHTS
-    )
-    (part / DESCRIPTION).write_text(description, encoding="utf-8")
-    if model.processor is not None:
-        model.processor.save(part / PROCESSOR)
-    shutil.rmtree(path)
-    os.replace(part, path)
+    weights = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in model.state_dict().items()}
+    with writing("The model", path), whole_folder(path) as part:
+        write_tensors(part / WEIGHTS, weights)
+        (part / DESCRIPTION).write_text(description, encoding="utf-8")
+        if model.processor is not None:
+            model.processor.save(part / PROCESSOR)
 
 
 def _as_json(description: dict[str, Any]) -> str:
     for name, value in description["hyperparameters"].items():
         try:
-            json.dumps(value)
-        except TypeError as error:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError) as error:
             raise InputError(f"Hyperparameter `{name}` cannot be written as JSON: {error}.") from error
     return json.dumps(description, indent=2, ensure_ascii=False)
 
@@ -65,31 +95,31 @@ def describe(model: "Predictor") -> dict[str, Any]:
     }
 
 
-def read_model_description(folder: str | Path) -> dict[str, Any]:
+def read_model_description(folder: str | Path) -> Description:
     """The description in a model folder.
 
     Raises:
         InputError: If the folder, the file or its format is not what `save` writes.
     """
+    if not isinstance(folder, (str, Path)):
+        raise InputError(f"`folder` should be a path. Received {folder!r}.")
     path = Path(folder) / DESCRIPTION
     if not path.is_file():
         raise InputError(f"No saved model in '{folder}': there is no file '{path}'. Pass the folder given to `save`.")
-    return read_description(path, FORMAT)
+    return build(Description, read_description(Path(folder), DESCRIPTION, FORMAT, FIX), f"the model in '{folder}'")
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor]:
-    """The weights in a model folder.
+    """The weights in a model folder, which take as much memory as the file has bytes.
 
     Raises:
-        InputError: If the file is missing or damaged.
+        InputError: If the file is missing or damaged, or leads out of the folder.
     """
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"'{path}' is missing; the saved model is incomplete.")
+    path = inside(Path(folder), WEIGHTS, f"the saved model is incomplete; {FIX}")
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"'{path}' cannot be read ({error}); the saved model is damaged.") from error
+    except (SafetensorError, OSError, KeyError) as error:  # KeyError: a type of numbers that torch does not have
+        raise InputError(f"File `{path}` could not be read: {error}; the saved model is damaged; {FIX}.") from error
 
 
 def new_folder(folder: str | Path, parameter: str) -> Path:

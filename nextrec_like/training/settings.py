@@ -31,6 +31,7 @@ class Settings:
     callbacks: tuple[Callback, ...]
     log_every: int
     diagnose: bool
+    max_skipped_steps: int
     verbose: int
 
     @classmethod
@@ -50,6 +51,7 @@ class Settings:
         callbacks: Sequence[Callback],
         log_every: int,
         diagnose: bool,
+        max_skipped_steps: int,
         verbose: int,
     ) -> "Settings":
         """The settings.
@@ -71,6 +73,7 @@ class Settings:
             callbacks=_checked_callbacks(callbacks),
             log_every=positive_int("`log_every`", log_every),
             diagnose=_checked_switch("`diagnose`", diagnose),
+            max_skipped_steps=positive_int("`max_skipped_steps`", max_skipped_steps),
             verbose=integer_in("`verbose`", int(verbose) if isinstance(verbose, bool) else verbose),
         )
 

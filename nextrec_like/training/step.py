@@ -1,6 +1,7 @@
 """One step of the optimizer: losses of a batch, balanced gradients, update."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from math import ceil
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from nextrec_like.batch import Batch, batch_bounds
 from nextrec_like.objectives import TaskLosses
+from nextrec_like.training.buffers import Buffers
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.forward import Forward
 from nextrec_like.training.randomness import kept_buffers, random_state, replayed
@@ -49,6 +51,11 @@ class Stepper:
         can_be_told = getattr(parts.optimizer, "_step_supports_amp_scaling", False)
         self.waits = device.type == "cpu" or not can_be_told
 
+    @cached_property
+    def buffers(self) -> Buffers:
+        """The buffers of the model, which has to be on its device."""
+        return Buffers(self.model)
+
     def step(self, batch: Batch, probe: bool = False) -> Step:
         """One step; `Step.is_finite` says, on the device, whether it was taken.
 
@@ -59,7 +66,7 @@ class Stepper:
         parts, balancer = self.parts, self.parts.balancer
         revisits = balancer.weighting.revisits and balancer.asks
         random = random_state(self.device) if revisits else None
-        counts = self._counts(batch)
+        counts, buffers = self._counts(batch), self.buffers.read()
         step = balancer.backward(
             self._losses(batch), counts, draw=self._drawn_losses, probe=probe, scale=parts.scale.factor
         )
@@ -68,13 +75,16 @@ class Stepper:
         step.is_finite = self._is_finite(step, norm)
         parts.scale.update(step.is_finite)
         if self.waits and not step.is_finite:
-            self._clear()
+            self.clear()
+            self.buffers.write(buffers)
             parts.schedule.skip_step()
             balancer.skip()
             return step
         if parts.clip_norm is not None:
             torch._foreach_mul_(gradients, (parts.clip_norm / (norm + 1e-6)).clamp(max=1))
         self._update(step)
+        if not self.waits:
+            self.buffers.write(buffers, unless=step.is_finite)
         if random is not None:
             with torch.no_grad(), replayed(random, self.device), kept_buffers(self.model):
                 after = self._joint_losses(batch, step.counts)
@@ -96,9 +106,17 @@ class Stepper:
         found_inf = None if self.waits else 1 - step.is_finite.float()
         parts.optimizer.found_inf = found_inf  # type: ignore[attr-defined]
         parts.schedule.optimizer_step()
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def backward_alone(self, batch: Batch, task: int) -> None:
+        """Accumulates the gradient of the loss of one task, given by its position, in the parameters."""
+        for losses in self._losses(batch):
+            if losses.values[task].requires_grad:
+                losses.values[task].backward()
+            self.parts.balancer.site.release()
+
+    def clear(self) -> None:
+        """Forgets all gradients."""
         for parameter in self.parts.dense_parameters:
             parameter.grad = None
         self.parts.tables.clear()

@@ -26,16 +26,28 @@ class EpochTotals:
         self.last_skipped = torch.zeros(num_tasks, device=device)
         self.steps = 0
 
-    def add(self, step: Step) -> None:
-        """Adds a step; one that is not finite counts as skipped."""
+    def add(self, step: Step, failed: Tensor | None = None) -> None:
+        """Adds a step; one that is not finite counts as skipped.
+
+        Args:
+            step: The step.
+            failed: Whether it counts in a row of skipped ones, bool, 0-dim; None: if it was skipped. One that was
+                skipped and has not failed does not end the row either.
+        """
         self.steps += 1
         taken, losses, weights = step.is_finite, step.losses.double(), step.weights
         figures = torch.stack([losses * step.counts, losses * weights, step.counts, weights])
         self._sums += torch.where(taken, figures, 0)
         self._taken = self._taken + taken
-        self._row = (self._row + 1) * ~taken
+        self._row = (self._row + (~taken if failed is None else failed)) * ~taken
         self._longest = torch.maximum(self._longest, self._row)
         self.last_skipped = torch.where(taken, self.last_skipped, step.losses)
+
+    def next_epoch(self) -> "EpochTotals":
+        """Empty totals, in which a row of skipped steps goes on."""
+        following = EpochTotals(self._sums.shape[1], self._sums.device)
+        following._row = self._row
+        return following
 
     def state_dict(self) -> dict[str, Tensor]:
         """All sums, for a checkpoint."""
@@ -49,12 +61,16 @@ class EpochTotals:
         self.steps = int(state["counts"][0])
         self._taken, self._row, self._longest = state["counts"][1:].to(device).unbind()
 
+    def wait(self) -> None:
+        """Waits until the device has made all steps."""
+        self._taken.item()
+
     def mean_total_loss(self) -> float:
         """Mean weighted loss of the epoch so far; waits for the device."""
         return float(self._sums[1].sum()) / max(1, self.steps)
 
     def skipped(self) -> tuple[int, int]:
-        """Steps that were skipped, and at most in a row; waits for the device."""
+        """Steps that were skipped, and how many have failed in a row at most; waits for the device."""
         taken, longest = torch.stack([self._taken, self._longest]).tolist()
         return self.steps - taken, longest
 

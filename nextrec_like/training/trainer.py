@@ -2,7 +2,7 @@
 
 import time
 from contextlib import closing
-from math import ceil, isfinite
+from math import ceil
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +13,18 @@ from nextrec_like.errors import DivergedError, warn, within
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.compiled import Compiled
+from nextrec_like.training.diagnosis import diverged, faulty_parameters, gradient_clues, listed, loss_clue
 from nextrec_like.training.evaluation import evaluate_rows
-from nextrec_like.training.history import EpochRecord, History
+from nextrec_like.training.history import EpochRecord, History, SkippedStep
+from nextrec_like.training.interrupts import Interrupts
 from nextrec_like.training.label_statistics import label_statistics
 from nextrec_like.training.progress import Progress
 from nextrec_like.training.settings import Settings
+from nextrec_like.training.skipped import SkippedSteps, generator_at, has_failed, rows_of, shown
 from nextrec_like.training.step import Stepper
 from nextrec_like.training.step_log import StepLog
 from nextrec_like.training.totals import EpochTotals
 from nextrec_like.weighting.balancer import LOW_STEPS
-
-MAX_SKIPPED = 50
-"""Steps in a row without finite losses and gradients after which training stops."""
 
 
 class Trainer:
@@ -57,11 +57,13 @@ class Trainer:
         self.draws = torch.Generator().manual_seed(settings.seed + 1)
         self.looks_at_tasks = parts.weighting.needs != "losses" or settings.diagnose
         self.stepper = Stepper(model, parts, device, self._draw, looks_at_tasks=self.looks_at_tasks)
-        self.log = StepLog(tasks.names)
+        self.log, self.skips = StepLog(tasks.names), SkippedSteps(tasks.names)
         self.callbacks = list(settings.callbacks)
+        self.interrupts = Interrupts()
         self.progress = Progress(settings.epochs, len(train), settings.verbose)
         self.history = History()
         self.totals = EpochTotals(len(tasks), device)
+        self.seconds = 0.0
         self.order: Tensor | None = None
         self.best_score: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
@@ -78,6 +80,11 @@ class Trainer:
     def stop(self) -> None:
         """Ends the training after the current epoch."""
         self.should_stop = True
+
+    def flush_logs(self) -> None:
+        """Moves the figures of steps from the device into the history."""
+        self.history.steps.extend(self.log.read())
+        self.skips.move_to(self.history, self.train_data, self.order)
 
     def fit(self) -> History:
         """Runs all epochs.
@@ -117,14 +124,14 @@ class Trainer:
         rows_done = min(self.totals.steps * self.settings.batch_size, len(self.train_data))
         self.progress.start_epoch(epoch, rows_done)
         self.model.train()
-        start = time.perf_counter()
         self._train(epoch)
-        totals, self.totals, self.order = self.totals, EpochTotals(len(self.tasks), self.device), None
-        losses, weights = totals.read(self.tasks.names)
-        seconds = time.perf_counter() - start
-        self._check_progress(epoch, totals)
+        self._check_progress(epoch, self.totals)
         self._warn_collapsed()
-        self._end_epoch(epoch, losses, weights, seconds, (len(self.train_data) - rows_done) / seconds)
+        with self.interrupts.at_once():  # nothing of the training changes until the validation has come to its end
+            valid = self._validate()
+        totals, self.totals, self.order = self.totals, self.totals.next_epoch(), None
+        seconds, self.seconds = self.seconds, 0.0
+        self._end_epoch(epoch, totals, valid, seconds)
 
     def _train(self, epoch: int) -> None:
         """The steps of an epoch, or those that are left of it."""
@@ -132,27 +139,40 @@ class Trainer:
         batches = self.train_data.batches(
             self.settings.batch_size, self.device, self.generator, start=self.totals.steps
         )
+        start = time.perf_counter() - self.seconds
         with closing(batches):  # so that no thread reads on if a step fails
             for batch in batches:
                 self._step(epoch, batch, self.totals)
                 shown = self.totals.mean_total_loss() if self.progress.wants_loss() else None
                 self.progress.advance(len(batch), shown)
+                self.seconds = time.perf_counter() - start
                 self._call("on_step_end")
+        self.totals.wait()
+        self.seconds = time.perf_counter() - start
 
     def _step(self, epoch: int, batch: Batch, totals: EpochTotals) -> None:
         number = self.parts.balancer.steps + 1
         logged = number % self.settings.log_every == 0 or not self.has_stepped
         self.has_stepped = True
+        first = totals.steps * self.settings.batch_size
         step = self.stepper.step(batch, probe=logged and self.settings.diagnose)
-        totals.add(step)
+        failed = has_failed(step, self.parts.scale)
+        totals.add(step, failed)
         if logged:
             self.log.add(epoch, number, step)
+        if not self.stepper.waits or failed:  # on a GPU it is only known later
+            self.skips.add(epoch, totals.steps, range(first, first + len(batch)), step, failed)
+        if self.skips.is_full:
+            self.flush_logs()
+        if logged or (self.stepper.waits and failed):
             self._check_running(epoch, totals)
 
     def _check_running(self, epoch: int, totals: EpochTotals) -> None:
         """Looks at how the training goes; this waits for the device."""
-        if totals.skipped()[1] >= MAX_SKIPPED:
-            raise self._diverged(epoch, f"{MAX_SKIPPED} steps in a row were skipped", totals)
+        _, in_a_row = totals.skipped()
+        if in_a_row >= self.settings.max_skipped_steps:
+            what = f"{in_a_row} steps in a row were skipped" if in_a_row > 1 else "a step was skipped"
+            raise self._diverged(epoch, what, totals)
         self._warn_collapsed()
 
     def _warn_collapsed(self) -> None:
@@ -166,34 +186,43 @@ class Trainer:
 
     def _check_progress(self, epoch: int, totals: EpochTotals) -> None:
         """Raises if most steps were skipped or the weights are no longer finite; warns of fewer skipped steps."""
+        self.flush_logs()
         skipped, _ = totals.skipped()
         most, seeks = 2 * skipped > totals.steps, self.parts.scale.seeks
         if most and not seeks:
             raise self._diverged(epoch, f"{skipped} of {totals.steps} steps were skipped", totals)
-        # The extremes of a table need no memory, unlike a mask of its size; NaN is an extreme, too.
-        extremes = [torch.stack(parameter.aminmax()) for parameter in self.model.parameters() if parameter.numel()]
-        if not all(bool(each.isfinite().all()) for each in extremes):
-            raise self._diverged(epoch, "a parameter of the model is no longer finite", totals)
-        self.history.skipped_steps += skipped
-        if skipped and (most or not seeks):  # a few skipped steps are how fp16 works
+        if wrong := faulty_parameters(self.model):
+            raise self._diverged(epoch, f"parameters are no longer finite: {listed(wrong)}", totals)
+        records = self._skipped_in(epoch)
+        if records or (skipped and (most or not seeks)):  # a few skipped steps are how fp16 works
             why = "the scale of fp16 was still too large" if seeks else "a loss or gradient was not finite"
+            if records:
+                why = f"a loss or gradient was not finite: {shown(records, skipped, shuffled=self.order is not None)}"
             warn(f"{skipped} of {totals.steps} steps of epoch {epoch} were skipped, because {why}.")
 
-    def _diverged(self, epoch: int, what: str, totals: EpochTotals) -> DivergedError:
-        why = ""
-        if totals.skipped()[0]:
-            losses = zip(self.tasks.names, totals.last_skipped.tolist())
-            wrong = [f"the loss of task `{task}` was {loss}" for task, loss in losses if not isfinite(loss)]
-            why = f" ({', '.join(wrong) or 'losses were finite, but a gradient was not'})"
-        return DivergedError(
-            f"In epoch {epoch}, {what}{why}: training diverged. Lower the learning rate, set `clip_norm` or scale the "
-            f"numeric features, and build the model anew."
-        )
+    def _skipped_in(self, epoch: int) -> list[SkippedStep]:
+        return [record for record in self.history.skipped if record.epoch == epoch]
 
-    def _end_epoch(
-        self, epoch: int, losses: dict[str, float | None], weights: dict[str, float], seconds: float, speed: float
-    ) -> None:
-        valid = self._validate()
+    def _diverged(self, epoch: int, what: str, totals: EpochTotals) -> DivergedError:
+        """The error that says what was seen, and what the last skipped step tells of the cause."""
+        self.flush_logs()
+        clues = []
+        if totals.skipped()[0]:
+            clues.append(loss_clue(dict(zip(self.tasks.names, totals.last_skipped.tolist()))))
+        if self.skips.last is not None and self.skips.last.epoch == epoch:
+            clues += gradient_clues(self.stepper, self._batch_of(self.skips.last), self.tasks.names)
+        clues += [f"first in {rows_of(record, self.order is not None)}" for record in self._skipped_in(epoch)[:1]]
+        return diverged(epoch, what, clues)
+
+    def _batch_of(self, record: SkippedStep) -> Batch:
+        """The batch of a step of the present epoch, once more."""
+        generator = None if self.order is None else generator_at(self.order)
+        batches = self.train_data.batches(self.settings.batch_size, self.device, generator, start=record.step - 1)
+        with closing(batches):
+            return next(batches)
+
+    def _end_epoch(self, epoch: int, totals: EpochTotals, valid: dict[str, TaskMetrics], seconds: float) -> None:
+        losses, weights = totals.read(self.tasks.names)
         score = self.settings.monitor.score(valid) if valid else None
         if valid and score is None and epoch == 1:
             self._warn_without_score()
@@ -207,10 +236,10 @@ class Trainer:
             score=score,
             lr=self.parts.schedule.last_lr,
             seconds=seconds,
-            samples_per_second=speed,
+            samples_per_second=len(self.train_data) / seconds,
         )
         self.history.epochs.append(record)
-        self.history.steps.extend(self.log.read())
+        self.history.skipped_steps += totals.skipped()[0]
         self.parts.schedule.end_epoch(score)
         self.parts.balancer.weighting.end_epoch()
         self._select(record)
@@ -231,11 +260,21 @@ class Trainer:
             self.best_score, self.history.best_epoch = record.score, record.epoch
             if self.settings.restore_best:
                 self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-        best_epoch, patience = self.history.best_epoch, self.settings.patience
-        if patience is not None and best_epoch is not None and record.epoch - best_epoch >= patience:
+        if self._is_out_of_patience():
             self.history.stopped_early = True
             self.stop()
-            self.progress.notes.append(f"stopped early: no better {self.settings.monitor} for {patience} epochs")
+            self.progress.notes.append(
+                f"stopped early: no better {self.settings.monitor} for {self.settings.patience} epochs"
+            )
+
+    def _is_out_of_patience(self) -> bool:
+        best, patience = self.history.best_epoch, self.settings.patience
+        return patience is not None and best is not None and len(self.history.epochs) - best >= patience
+
+    def reconsider_patience(self) -> None:
+        """Goes on where it had stopped early, if there is more patience now."""
+        if self.history.stopped_early and not self._is_out_of_patience():
+            self.history.stopped_early = self.should_stop = False
 
     def _warn_without_score(self) -> None:
         effect = "`patience` has no effect and no epoch is" if self.settings.patience is not None else "no epoch can be"

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
-from nextrec_like.errors import InputError, integer_in, positive_int, unknown
+from nextrec_like.errors import InputError, integer_in, one_of, positive_int
 
 PerTaskNumbers: TypeAlias = float | Sequence[float] | Mapping[str, float]
 """One number for all tasks, a list in task order, or a dict by task name."""
@@ -36,9 +36,9 @@ class BalancerOptions:
         """Checks all but `base`, for which the tasks must be known."""
         positive_int("`every`", self.every)
         integer_in("`warmup_steps`", self.warmup_steps)
-        if self.site is not None and self.site not in SITES:
-            raise unknown("site", self.site, SITES)
-        if self.normalize not in (None, True, False):
+        if self.site is not None:
+            one_of("site", self.site, SITES)
+        if self.normalize is not None and not isinstance(self.normalize, bool):
             raise InputError(f"`normalize` should be True, False or None. Received {self.normalize!r}.")
 
 

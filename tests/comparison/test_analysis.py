@@ -353,10 +353,10 @@ def test_a_metric_that_does_not_apply_is_left_out(written):
     assert "rmse" not in {each.metric for each in (*estimates, *differences)}
 
 
-def test_results_that_are_not_finite_do_not_reach_the_report(written):
+def test_results_without_a_value_do_not_reach_the_report(written):
     file = written.store.path / "runs" / "less-0" / "result.json"
     result = json.loads(file.read_text())
-    result["test"]["click"]["auc"] = float("nan")
+    result["test"]["click"]["auc"] = None
     file.write_text(json.dumps(result))
     estimates, differences, _ = written.analyse()
     estimate = next(each for each in estimates if each.variant == "less")
@@ -375,7 +375,7 @@ def test_results_that_are_not_finite_do_not_reach_the_report(written):
 @pytest.mark.parametrize("file", ["result.json", "predictions.parquet"])
 def test_a_missing_file_is_named(written, file):
     (written.store.path / "runs" / "less-0" / file).unlink()
-    with pytest.raises(InputError, match=rf"less-0/{file}` is missing or damaged .* and compare again\.$"):
+    with pytest.raises(InputError, match=rf"less-0/{file}` .* and compare again\.$"):
         written.analyse()
 
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from socket import gethostname
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from nextrec_like.cli import main
 from nextrec_like.comparison import compare, read_results
 from nextrec_like.config import load_config
 from nextrec_like.runs import train
+from nextrec_like.storage.lock import locked
 
 SECTION = "{weightings: [uncertainty], tuned_fixed: {trials: 2}}"
 
@@ -169,15 +169,9 @@ def test_no_choice_depends_on_the_test_labels(place, configure, section):
 def test_two_comparisons_do_not_share_a_folder_at_a_time(place, configure):
     section = "{weightings: [equal], single_task: false}"
     folder = compare(configure(section, "training.seeds=[0]"), jobs=1).folder
-    lock = folder / "lock.json"
-    assert not lock.exists()
-
-    lock.write_text(json.dumps({"host": gethostname(), "process": 1}))
-    with pytest.raises(InputError, match=r"Process 1 on .* compares in"):
+    with locked(folder, "compares"), pytest.raises(InputError, match="Another process compares in"):
         compare(configure(section), jobs=1)
-    for stale in ({"host": gethostname(), "process": 999_999_999}, [], {"host": 1, "process": "x"}):
-        lock.write_text(json.dumps(stale))
-        assert compare(configure(section), jobs=1).results.seeds == [0, 1]
+    assert compare(configure(section), jobs=1).results.seeds == [0, 1]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{"])

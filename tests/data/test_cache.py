@@ -98,7 +98,7 @@ def test_damaged_cache_is_written_again_with_a_warning(source, tmp_path, name, c
     cached(source, tmp_path / "cache")
     file = tmp_path / "cache" / name
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
-    with pytest.warns(InputWarning, match=f"{name}` of the cache is damaged.*is written again"):
+    with pytest.warns(InputWarning, match=f"{name}`.*The cache is written again"):
         rows = cached(source, tmp_path / "cache")
     assert_same(rows, source)
 
@@ -153,7 +153,7 @@ def test_damage_while_reading_is_an_error(source, tmp_path, refused):
         list(StreamedData(rows).batches(16, CPU))
     file = tmp_path / "cache" / "cache.json"
     file.write_text(json.dumps({"format": 0}))
-    with refused("cache.json` of the cache is damaged (it is of another version)"):
+    with refused("cache.json` has format 0", "an older version", "remove its folder"):
         CachedRows(tmp_path / "cache")
 
 

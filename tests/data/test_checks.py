@@ -1,4 +1,4 @@
-"""The input contract: each broken input with the words that its message must have."""
+"""Checks of columns beyond the table of broken inputs in tests/contracts/test_input_contract.py."""
 
 import warnings
 
@@ -30,44 +30,6 @@ GOOD = {
     "price": [1.5, -2.0, 0.0],
 }
 
-BAD = {
-    "NaN number": ({"age": [1.0, np.nan, 3.0]}, ["`age`", "nan", "row 1", "finite", "fill"]),
-    "missing number": ({"age": pd.array([1, None, 3], dtype="Int64")}, ["`age`", "row 1", "fill"]),
-    "infinite number": ({"age": [1.0, 2.0, -np.inf]}, ["`age`", "-inf", "row 2"]),
-    "number too large": ({"age": [1.0, 1e300, 3.0]}, ["`age`", "1e+300", "row 1", "float32"]),
-    "text number": ({"age": ["1", "2", "3"]}, ["`age`", "string", "numbers"]),
-    "date number": ({"age": pd.to_datetime(["2020", "2021", "2022"])}, ["`age`", "timestamp", "numbers"]),
-    "list for a number": ({"age": [[1.0, 2.0]] * 3}, ["`age`", "dim 1", "row 0", "2 values"]),
-    "number for a list": ({"pair": [1.0, 2.0, 3.0]}, ["`pair`", "dim 2", "one value per row"]),
-    "list of wrong length": ({"pair": [[1.0, 2.0], [1.0], [1.0, 2.0]]}, ["`pair`", "dim 2", "row 1", "1 values"]),
-    "missing list": ({"pair": [[1.0, 2.0], None, [1.0, 2.0]]}, ["`pair`", "dim 2", "row 1"]),
-    "NaN in a list": ({"pair": [[1.0, 2.0], [1.0, np.nan], [1.0, 2.0]]}, ["`pair`", "nan", "row 1"]),
-    "id too large": ({"user": [0, 5, 1]}, ["`user`", "5", "row 1", "[0, 5)", "vocab_size"]),
-    "huge id": ({"user": [0, 1, 2**62]}, ["`user`", str(2**62), "row 2"]),
-    "huge unsigned id": ({"user": np.array([0, 2**64 - 1, 1], np.uint64)}, ["`user`", str(2**64 - 1), "row 1"]),
-    "negative id": ({"user": [0, 1, -1]}, ["`user`", "-1", "row 2", "[0, 5)"]),
-    "many bad ids": ({"user": [9, 8, 7]}, ["`user`", "9", "row 0", "3 such values"]),
-    "NaN id": ({"user": [0, np.nan, 1]}, ["`user`", "nan", "row 1", "not an id"]),
-    "missing id": ({"user": pd.array([0, None, 1], dtype="Int64")}, ["`user`", "row 1", "not an id"]),
-    "infinite id": ({"user": [0, np.inf, 1]}, ["`user`", "inf", "row 1"]),
-    "fractional id": ({"user": [0, 1.7, 1]}, ["`user`", "1.7", "row 1", "fraction"]),
-    "text id": ({"user": ["a", "b", "c"]}, ["`user`", "string", "IdColumn"]),
-    "category id": ({"user": pd.Categorical(["a", "b", "c"])}, ["`user`", "dictionary", "IdColumn"]),
-    "sequence id too large": ({"hist": [[1], [2, 3, 9], [1]]}, ["`hist`", "9", "row 1", "[0, 5)"]),
-    "dropped id too large": ({"hist": [[1], [9, 2, 3], [1]]}, ["`hist`", "9", "row 1"]),
-    "missing id in a sequence": ({"hist": [[1], [2], [3, None]]}, ["`hist`", "row 2", "not an id"]),
-    "fraction in a sequence": ({"hist": [[1.5], [2], [3]]}, ["`hist`", "1.5", "row 0", "fraction"]),
-    "text sequence": ({"hist": ["1|2", "3", "4"]}, ["`hist`", "list per row", "SequenceColumn"]),
-    "number for a sequence": ({"hist": [1, 2, 3]}, ["`hist`", "list per row"]),
-    "label 2": ({"is_click": [0, 2, 1]}, ["`is_click`", "`click`", "2", "row 1", "neither 0 nor 1", "regression"]),
-    "label near 1": ({"is_click": [0, 1 + 1e-9, 1]}, ["`is_click`", "row 1", "neither 0 nor 1"]),
-    "label -1": ({"is_click": [0, -1, 1]}, ["`is_click`", "-1", "row 1", "NaN"]),
-    "label 0.5": ({"is_click": [0.5, 0, 1]}, ["`is_click`", "0.5", "row 0"]),
-    "text label": ({"is_click": ["yes", "no", "no"]}, ["`is_click`", "`click`", "string", "number"]),
-    "infinite value": ({"price": [1.0, np.inf, 0.0]}, ["`price`", "inf", "row 1", "not a finite"]),
-    "child without parent": ({"buy": [0, 1, 0]}, ["`buy`", "label 1", "row 1", "`click`", "label 0"]),
-}
-
 
 def packed(**changes):
     return pack(read_table({**GOOD, **changes}), FEATURES, TASKS)
@@ -93,37 +55,10 @@ def test_good_table_is_taken():
     assert len(packed()) == 3
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_broken_column_is_refused_by_name_row_and_value(case, refused):
-    changes, words = BAD[case]
-    with refused(*words):
-        packed(**changes)
-
-
 def test_value_label_too_large_for_float32_is_refused_quietly(refused):
     with warnings.catch_warnings(), refused("`price`", "row 1"):
         warnings.simplefilter("error")
         packed(price=[1.0, 1e300, 0.0])
-
-
-@pytest.mark.parametrize(
-    ("missing", "words"),
-    [
-        ("age", ["`age`, which is a feature", "Did you mean `agee`?"]),
-        ("user", ["`user`, which is a feature", "Columns:"]),
-        ("is_click", ["label of task `click`", "`is_click`"]),
-    ],
-)
-def test_missing_column_is_named_with_the_closest_one(missing, words, refused):
-    table = {**GOOD, "agee": GOOD["age"]}
-    table.pop(missing)
-    with refused(*words):
-        pack(read_table(table), FEATURES, TASKS)
-
-
-def test_empty_table_is_refused(refused):
-    with refused("no rows"):
-        packed(**{name: [] for name in GOOD})
 
 
 def test_labels_are_not_needed_without_tasks():

@@ -1,11 +1,16 @@
 """An interrupted training that goes on ends as one that was never interrupted."""
 
+import errno
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from nextrec_like import Callback
+from nextrec_like import Callback, InputWarning
+from nextrec_like.storage.lock import locked
+from nextrec_like.training import checkpoint, checkpoint_folder, training_state
 
 MODEL = {"expert_params": {"dims": [8], "norm": "batch", "dropout": 0.3}, "tower_params": {"dims": [4]}}
 COMPILED = {
@@ -76,6 +81,10 @@ def assert_equal_runs(first, second):
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
 
 
+def checkpoints(folder):
+    return {path.name for path in folder.iterdir() if path.is_dir()}
+
+
 @pytest.fixture
 def run(build, train, other_table):
     def start(compiled=None, **options):
@@ -99,17 +108,18 @@ def test_resumed_training_is_bitwise_equal(case, run, tmp_path):
 @pytest.mark.parametrize(("every", "reached"), [(1, "1 steps of epoch 2"), (5, "5 steps of epoch 2"), (100, "epoch 1")])
 def test_training_resumes_within_an_epoch(every, reached, compiled, run, tmp_path, capsys):
     options = {"compiled": compiled, "epochs": 3, "batch_size": 24, "log_every": 1}  # 10 steps an epoch
+    saved = {"checkpoint_dir": tmp_path, "checkpoint_params": {"every_steps": every, "keep_last": 1}}
     straight = run(**options)
     interrupt = Interrupt(epoch=2, step=2 if every == 1 else 7)
     with pytest.raises(KeyboardInterrupt):
-        run(**options, checkpoint_dir=tmp_path, checkpoint_every=every, callbacks=[interrupt])
+        run(**options, **saved, callbacks=[interrupt])
 
-    resumed = run(**options, checkpoint_dir=tmp_path, checkpoint_every=every, resume=True, verbose=1)
+    resumed = run(**options, **saved, resume=True, verbose=1)
 
     assert f"resumed after {reached} of 3" in capsys.readouterr().out
     assert_equal_runs(straight, resumed)
     assert straight[1].steps_frame().equals(resumed[1].steps_frame())
-    assert [path.name for path in tmp_path.iterdir()] == ["epoch-0003"]
+    assert checkpoints(tmp_path) == {"epoch-0003", f"epoch-000{straight[1].best_epoch}"}
 
 
 def test_order_of_rows_in_a_resumed_epoch_is_that_of_the_whole_one(run, tmp_path):
@@ -120,7 +130,7 @@ def test_order_of_rows_in_a_resumed_epoch_is_that_of_the_whole_one(run, tmp_path
             epochs=2,
             batch_size=24,
             checkpoint_dir=tmp_path,
-            checkpoint_every=4,
+            checkpoint_params={"every_steps": 4},
             callbacks=[before, Interrupt(epoch=2, step=8)],
         )
     run(epochs=2, batch_size=24, checkpoint_dir=tmp_path, resume=True, callbacks=[after])
@@ -130,11 +140,74 @@ def test_order_of_rows_in_a_resumed_epoch_is_that_of_the_whole_one(run, tmp_path
     assert after.rows == whole.rows[14:]
 
 
-def test_checkpoint_every_needs_a_folder_and_a_number(run, tmp_path, refused):
-    with refused("`checkpoint_every` needs a `checkpoint_dir`"):
-        run(checkpoint_every=5)
-    with refused("`checkpoint_every` should be a positive integer"):
-        run(checkpoint_every=0, checkpoint_dir=tmp_path)
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"every_steps": 0}, ["`checkpoint_params.every_steps`", "positive integer", "0"]),
+        ({"every_seconds": 0}, ["`checkpoint_params.every_seconds`", "0"]),
+        ({"every_seconds": "30"}, ["`checkpoint_params.every_seconds`", "'30'"]),
+        ({"keep_last": 0}, ["`checkpoint_params.keep_last`", "positive integer"]),
+        ({"every_step": 5}, ["`every_step`", "Did you mean `every_steps`?"]),
+        (5, ["`checkpoint_params`", "dict", "5"]),
+    ],
+    ids=str,
+)
+def test_wrong_params_are_refused(params, words, run, tmp_path, refused):
+    with refused(*words):
+        run(checkpoint_params=params, checkpoint_dir=tmp_path)
+
+
+def test_params_need_a_folder(run, refused):
+    with refused("`checkpoint_params` needs a `checkpoint_dir`"):
+        run(checkpoint_params={"every_steps": 5})
+
+
+class Clock(Callback):
+    """A step takes a second."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def on_step_end(self, trainer):
+        self.now += 1
+
+
+@pytest.fixture
+def saves(monkeypatch):
+    """After how many steps of an epoch there is a save."""
+    seen, start = [], checkpoint.Checkpoint._start
+
+    def noted(self, trainer):
+        seen.append(trainer.totals.steps)
+        start(self, trainer)
+        self._writer.wait()
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "_start", noted)
+    return seen
+
+
+def test_training_is_saved_after_so_many_seconds(run, saves, tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(checkpoint, "time", clock)
+    params = {"every_seconds": 4}
+
+    run(epochs=2, batch_size=24, checkpoint_dir=tmp_path, checkpoint_params=params, callbacks=[clock])
+
+    assert saves == [4, 8, 0, 4, 8, 0]
+
+
+def test_a_save_by_time_is_put_off_while_one_is_being_written(run, saves, tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(checkpoint, "time", clock)
+    monkeypatch.setattr(checkpoint.Background, "is_busy", property(lambda self: clock.now < 7))
+    params = {"every_seconds": 4}
+
+    run(epochs=1, batch_size=24, checkpoint_dir=tmp_path, checkpoint_params=params, callbacks=[clock])
+
+    assert saves == [7, 0]
 
 
 def test_early_stopping_goes_on_with_its_best_weights(run, tmp_path):
@@ -149,17 +222,47 @@ def test_early_stopping_goes_on_with_its_best_weights(run, tmp_path):
 def test_finished_training_resumes_to_itself_and_to_more_epochs(run, tmp_path):
     first = run(epochs=2, checkpoint_dir=tmp_path)
     assert_equal_runs(first, run(epochs=2, checkpoint_dir=tmp_path, resume=True))
-    assert_equal_runs(run(epochs=4), run(epochs=4, checkpoint_dir=tmp_path, resume=True))
+    assert_equal_runs(run(epochs=4), run(epochs=4, checkpoint_dir=tmp_path, resume=["epochs"]))
+
+
+@pytest.mark.parametrize("changed", [{"epochs": 4}, {"patience": 5}, {"log_every": 7}, {"diagnose": True}], ids=str)
+def test_what_may_change_has_to_be_allowed(changed, run, tmp_path, refused):
+    (name,) = changed
+    run(epochs=2, checkpoint_dir=tmp_path)
+    with refused("differs from the checkpoint", f"{name} was", f"resume=['{name}']"):
+        run(**{"epochs": 2, **changed}, checkpoint_dir=tmp_path, resume=True)
+    _, history = run(**{"epochs": 2, **changed}, checkpoint_dir=tmp_path, resume=[name])
+    assert len(history.epochs) == changed.get("epochs", 2)
+
+
+def test_more_patience_goes_on_after_an_early_stop(run, tmp_path):
+    options = {"compiled": {"optimizer_params": {"lr": 0.1}}, "epochs": 15}
+    stopped = run(**options, patience=2, checkpoint_dir=tmp_path)
+    assert stopped[1].stopped_early
+    more = run(**options, patience=4, checkpoint_dir=tmp_path, resume=["patience"])
+    assert_equal_runs(run(**options, patience=4), more)
+
+
+@pytest.mark.parametrize("resume", ["epochs", 1.5, ["epoch"]], ids=str)
+def test_resume_is_a_switch_or_a_list_of_what_may_change(resume, run, tmp_path, refused):
+    with refused("`resume`", "epochs"):
+        run(checkpoint_dir=tmp_path, resume=resume)
 
 
 def test_resume_without_a_checkpoint_starts(run, tmp_path):
     assert_equal_runs(run(epochs=2), run(epochs=2, checkpoint_dir=tmp_path / "new", resume=True))
 
 
-def test_only_the_newest_checkpoint_is_kept(run, tmp_path):
-    run(epochs=3, checkpoint_dir=tmp_path)
-    assert [folder.name for folder in tmp_path.iterdir()] == ["epoch-0003"]
-    assert sorted(file.suffix for file in (tmp_path / "epoch-0003").iterdir()) == [".json", ".safetensors"]
+@pytest.mark.parametrize("keep_last", [1, 2, 3])
+def test_the_newest_checkpoints_and_the_best_are_kept(keep_last, run, tmp_path):
+    options = {"compiled": {"optimizer_params": {"lr": 0.3}}, "epochs": 5}
+    _, history = run(**options, checkpoint_dir=tmp_path, checkpoint_params={"keep_last": keep_last})
+
+    newest = {f"epoch-000{epoch}" for epoch in range(6 - keep_last, 6)}
+    assert history.best_epoch < 3
+    assert checkpoints(tmp_path) == newest | {f"epoch-000{history.best_epoch}"}
+    assert (tmp_path / "LATEST").read_text() == "epoch-0005"
+    assert (tmp_path / "BEST").read_text() == f"epoch-000{history.best_epoch}"
 
 
 def test_used_folder_is_refused(run, tmp_path, refused):
@@ -172,23 +275,121 @@ def test_used_folder_is_refused(run, tmp_path, refused):
 def test_other_arguments_are_refused(change, run, tmp_path, refused):
     run(checkpoint_dir=tmp_path)
     with refused("differs", next(iter(change))):
-        run(checkpoint_dir=tmp_path, resume=True, epochs=2, **change)
+        run(checkpoint_dir=tmp_path, resume=True, **change)
 
 
-@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors"])
-def test_damaged_checkpoint_is_refused(file, run, tmp_path, refused):
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink, lambda file: file.write_text("")])
+@pytest.mark.parametrize("file", ["state.json", "tensors.safetensors", "manifest.json"])
+def test_the_checkpoint_before_a_damaged_one_is_used(damage, file, run, tmp_path):
+    straight = run(epochs=4)
+    run(epochs=3, checkpoint_dir=tmp_path)
+    damage(tmp_path / "epoch-0003" / file)
+
+    with pytest.warns(InputWarning, match=r"epoch-0003' is damaged: .*The one before it is used"):
+        resumed = run(epochs=4, checkpoint_dir=tmp_path, resume=["epochs"])
+
+    assert_equal_runs(straight, resumed)
+
+
+def test_damaged_checkpoints_without_a_good_one_are_refused(run, tmp_path, refused):
+    run(epochs=2, checkpoint_dir=tmp_path)
+    for name in checkpoints(tmp_path):
+        truncate(tmp_path / name / "tensors.safetensors")
+    with pytest.warns(InputWarning, match="epoch-0002"), refused("epoch-0001", "damaged", "start anew"):
+        run(epochs=2, checkpoint_dir=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("content", [None, "", "epoch-0009", "../other", "\x00"])
+def test_the_newest_checkpoint_is_found_without_its_pointer(content, run, tmp_path):
+    straight = run(epochs=2, checkpoint_dir=tmp_path)
+    pointer = tmp_path / "LATEST"
+    pointer.unlink() if content is None else pointer.write_text(content)
+    assert_equal_runs(straight, run(epochs=2, checkpoint_dir=tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "state.json"])
+def test_other_format_is_refused(name, run, tmp_path, refused):
     run(checkpoint_dir=tmp_path)
-    (tmp_path / "epoch-0001" / file).write_text("junk")
-    with refused("epoch-0001", "damaged"):
+    folder = tmp_path / "epoch-0001"
+    if name == "state.json":  # before there were manifests
+        (folder / "manifest.json").unlink()
+    content = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps({**content, "format": 4}))
+    with refused("format 4", "format 5"):
         run(checkpoint_dir=tmp_path, resume=True)
 
 
-def test_other_format_is_refused(run, tmp_path, refused):
+def test_other_features_are_refused(run, table, tmp_path, refused):
     run(checkpoint_dir=tmp_path)
-    state = tmp_path / "epoch-0001" / "state.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "format": 9}))
-    with refused("format 9"):
-        run(checkpoint_dir=tmp_path, resume=True)
+    changed = {**table, "age": table["age"] + np.float32(1e-6)}
+    with refused("differs", "training values was"):
+        run(data=changed, checkpoint_dir=tmp_path, resume=True)
+
+
+def test_other_labels_are_refused(run, table, tmp_path, refused):
+    run(checkpoint_dir=tmp_path)
+    changed = {**table, "click": np.ones_like(table["click"])}
+    with refused("differs", "training labels was 240 rows"), pytest.warns(InputWarning, match="only the label 1"):
+        run(data=changed, checkpoint_dir=tmp_path, resume=True)
+
+
+def test_all_differences_are_listed(run, tmp_path, refused):
+    run(checkpoint_dir=tmp_path)
+    with refused("seed was 0, now 1", "batch_size was 60, now 50", "optimizer_params.lr was 0.01, now 0.02"):
+        run({"optimizer_params": {"lr": 0.02}}, checkpoint_dir=tmp_path, resume=True, seed=1, batch_size=50)
+
+
+def test_other_conditions_are_a_warning(run, tmp_path):
+    straight = run(epochs=2, checkpoint_dir=tmp_path)
+    torch.set_num_threads(2)
+    try:
+        with pytest.warns(InputWarning, match="threads was 1, now 2"):
+            assert_equal_runs(straight, run(epochs=2, checkpoint_dir=tmp_path, resume=True))
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_two_trainings_do_not_share_a_folder(run, tmp_path, refused):
+    with locked(tmp_path, "trains"), refused("Another process trains in", str(tmp_path)):
+        run(checkpoint_dir=tmp_path)
+
+
+def test_what_a_killed_training_left_behind_is_removed(run, tmp_path):
+    run(epochs=1, checkpoint_dir=tmp_path)
+    (tmp_path / ".epoch-0002.123").mkdir()
+    (tmp_path / ".LATEST.123").write_text("epoch")
+    run(epochs=2, checkpoint_dir=tmp_path, resume=["epochs"])
+    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(".")} <= {".lock"}
+
+
+def test_a_save_that_fails_ends_the_training(run, tmp_path, monkeypatch, refused):
+    def full(file, state):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(epochs=1, checkpoint_dir=tmp_path)
+    monkeypatch.setattr(checkpoint_folder, "write_tensors", full)
+    with refused("epoch-0002", "cannot be written", "No space left on device"):
+        run(epochs=3, checkpoint_dir=tmp_path, resume=["epochs"])
+    monkeypatch.undo()
+    assert_equal_runs(run(epochs=3), run(epochs=3, checkpoint_dir=tmp_path, resume=["epochs"]))
+
+
+def test_a_state_too_large_to_copy_is_written_while_training_waits(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "available_memory", lambda: 0)
+    monkeypatch.setattr(training_state, "SMALL", 0)
+    straight = run(epochs=3)
+    run(epochs=2, checkpoint_dir=tmp_path)
+    assert_equal_runs(straight, run(epochs=3, checkpoint_dir=tmp_path, resume=["epochs"]))
 
 
 @pytest.mark.parametrize(

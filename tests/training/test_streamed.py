@@ -95,7 +95,7 @@ def test_resumed_streamed_training_is_that_of_an_uninterrupted_one(folder, tmp_p
     whole, _ = train(data=folder, streaming=True, epochs=4)
     options = {"data": folder, "streaming": True, "checkpoint_dir": tmp_path / "checkpoint"}
     train(epochs=2, **options)
-    resumed, _ = train(epochs=4, resume=True, **options)
+    resumed, _ = train(epochs=4, resume=["epochs"], **options)
     assert_same_weights(resumed, whole)
 
 
@@ -109,10 +109,10 @@ def test_streamed_training_resumes_within_an_epoch(folder, tmp_path, train, weig
     options = {"data": folder, "streaming": True, "epochs": 2, "batch_size": 16, "shuffle": shuffle}
     options["compiled"] = {"loss_weights": weighting}
     whole, _ = train(**options)
-    saved = {"checkpoint_dir": tmp_path / "checkpoint", "checkpoint_every": 4}
+    saved = {"checkpoint_dir": tmp_path / "checkpoint", "checkpoint_params": {"every_steps": 4}}
     with pytest.raises(KeyboardInterrupt):
         train(**options, **saved, callbacks=[Interrupt()])
-    assert [path.name for path in saved["checkpoint_dir"].iterdir()] == ["epoch-0001-step-000008"]
+    assert (saved["checkpoint_dir"] / "LATEST").read_text() == "epoch-0001-step-000008"
     resumed, _ = train(**options, **saved, resume=True)
     assert_same_weights(resumed, whole)
 
@@ -121,17 +121,25 @@ def test_resuming_in_another_order_of_rows_is_refused(folder, table, tmp_path, t
     saved = {"checkpoint_dir": tmp_path / "checkpoint"}
     train(data=folder, streaming=True, epochs=1, **saved)
     with refused("order of rows was streamed in windows of", "now over all rows in memory"):
-        train(data=folder, streaming=False, epochs=2, resume=True, **saved)
+        train(data=folder, streaming=False, epochs=1, resume=True, **saved)
     write(folder, table, group_rows=40)
     with refused("order of rows was streamed"):
-        train(data=folder, streaming=True, epochs=2, resume=True, **saved)
+        train(data=folder, streaming=True, epochs=1, resume=True, **saved)
+
+
+def test_resuming_on_files_of_other_values_is_refused(folder, table, tmp_path, train, refused):
+    saved = {"checkpoint_dir": tmp_path / "checkpoint"}
+    train(data=folder, streaming=True, epochs=1, **saved)
+    write(folder, {**table, "age": table["age"] * 2})
+    with refused("differs", "training files was"):
+        train(data=folder, streaming=True, epochs=1, resume=True, **saved)
 
 
 def test_streamed_training_resumes_from_a_checkpoint_of_rows_in_memory(folder, table, tmp_path, train):
     options = {"shuffle": False, "checkpoint_dir": tmp_path / "checkpoint"}
     whole, _ = train(epochs=2, shuffle=False)
     train(epochs=1, **options)
-    resumed, _ = train(data=folder, streaming=True, epochs=2, resume=True, **options)
+    resumed, _ = train(data=folder, streaming=True, epochs=2, resume=["epochs"], **options)
     assert_same_weights(resumed, whole)
 
 

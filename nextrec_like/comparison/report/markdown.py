@@ -23,6 +23,7 @@ from nextrec_like.comparison.report.wording import (
     ratio,
     seconds,
 )
+from nextrec_like.printable import printable
 
 
 def as_markdown(content: Content, folder: Path) -> str:
@@ -49,7 +50,7 @@ def as_markdown(content: Content, folder: Path) -> str:
 
 def escape(text: object) -> str:
     """Text in which no character has a meaning in Markdown or HTML, on one line."""
-    plain = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    plain = printable(" ".join(str(text).split())).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]#|$~])", r"\\\1", plain)
 
 

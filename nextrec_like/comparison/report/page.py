@@ -12,7 +12,8 @@ from nextrec_like.comparison.report.markdown import as_markdown
 from nextrec_like.comparison.report.sections import MEASURES, all_sections, costs
 from nextrec_like.comparison.results import Results
 from nextrec_like.comparison.store import Store
-from nextrec_like.output import write_text
+from nextrec_like.printable import printable
+from nextrec_like.storage.atomic import write_text
 
 HERE = Path(__file__).parent
 PAGE, TWIN = "report.html", "report.md"
@@ -40,7 +41,12 @@ def write_report(results: Results, store: Store, folder: Path) -> Path:
 
 def _html(content: Content, folder: Path) -> str:
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("template.html").render(
         content=content,
@@ -61,3 +67,8 @@ def _html(content: Content, folder: Path) -> str:
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "script.js").read_text(encoding="utf-8")),
     )
+
+
+def _shown(value: object) -> object:
+    """What a place in the page shows: of text, also characters that would turn the order of those around them."""
+    return printable(value, keep="\n\t") if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -12,7 +12,9 @@ from nextrec_like.comparison.running.pool import Pool
 from nextrec_like.comparison.running.work import Job, Outcome
 from nextrec_like.comparison.store import RunFolder, Store, remove_parts
 from nextrec_like.config import Config, resolve
-from nextrec_like.output import write_text
+from nextrec_like.errors import InputError
+from nextrec_like.storage.atomic import write_text
+from nextrec_like.storage.reading import read_json
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -140,8 +142,8 @@ class Runner:
 def read_failure(file: Path) -> str | None:
     """Why a run failed before; None if it did not, or if the note was not written to its end."""
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["reason"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(file, "compare again")["reason"])
+    except (InputError, KeyError, TypeError):
         return None
 
 

@@ -21,8 +21,8 @@ from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.models import Model
-from nextrec_like.output import write_json
 from nextrec_like.runs import HistoryWriter, describe_run
+from nextrec_like.storage.atomic import write_json
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions

@@ -1,0 +1,101 @@
+"""Files and folders that are complete or as they were, also after a crash of the program or the machine."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nextrec_like.errors import InputError
+
+
+@contextmanager
+def whole(file: Path) -> Iterator[Path]:
+    """Another name to write under, which the file takes its content from if nothing goes wrong."""
+    part = part_of(file)
+    try:
+        yield part
+        flush(part)
+        rename(part, file.resolve())
+        flush(part.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Another folder to write into, which takes the name of this one if nothing goes wrong.
+
+    A folder that is there is replaced. Between the two renames that this takes, its content is only at `aside_of`.
+    """
+    part, aside = part_of(folder), aside_of(folder)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for path in [*part.rglob("*"), part]:
+            flush(path)
+        replaced = folder.exists()
+        if replaced:
+            shutil.rmtree(aside, ignore_errors=True)
+            rename(folder, aside)
+        try:
+            rename(part, folder)
+        except OSError:
+            if replaced:
+                rename(aside, folder)
+            raise
+        flush(folder.resolve().parent)
+        shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def part_of(path: Path) -> Path:
+    """The name under which a process writes a file or folder: it ends in the number of the process."""
+    target = path.resolve()
+    return target.with_name(f".{target.name}.{os.getpid()}")
+
+
+def aside_of(path: Path) -> Path:
+    """Where the old content of a folder is while it is replaced."""
+    target = path.resolve()
+    return target.with_name(f".{target.name}.old")
+
+
+def flush(path: Path) -> None:
+    """Has the system write a file, or the names in a folder, to the disk, and waits for it."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Gives a file or folder another name at once; a file of that name, or an empty folder, is replaced."""
+    os.replace(path, target)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes a whole text."""
+    with whole(file) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(file: Path, content: object) -> None:
+    """Writes readable, strictly valid JSON as a whole."""
+    write_text(file, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def writing(what: str, path: Path) -> Iterator[None]:
+    """Has a full disk, a read-only folder and the like say what could not be written, and that nothing else is lost."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{what} `{path}` cannot be written: {error.strerror or error}. What was written before is complete; free "
+            f"some space or give another folder."
+        ) from error

@@ -1,0 +1,92 @@
+"""Ctrl-C and SIGTERM wait for the end of a step."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended the training; the message says where its state is.
+
+    Args:
+        message: What is said to the user.
+        number: Number of the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+    @classmethod
+    def of(cls, interrupt: KeyboardInterrupt, more: str) -> "Interrupted":
+        """The same with more to say."""
+        return cls(f"{interrupt or 'interrupted'}; {more}", getattr(interrupt, "number", signal.SIGINT))
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within the context SIGTERM raises `Interrupted`, where Python allows handlers."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Interrupted("interrupted by SIGTERM", number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Interrupts:
+    """Notes a signal instead of being interrupted by it, in the main thread, while `noted`.
+
+    Attributes:
+        number: Signal that has come; None if none has.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._at_once = False
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Within the context a first signal is noted; a second one interrupts whatever is being done."""
+        if threading.current_thread() is not threading.main_thread():  # where Python allows no handlers
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+            self.check()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within the context already the first signal interrupts: nothing is half done."""
+        self.check()
+        self._at_once = True
+        try:
+            yield
+        finally:
+            self._at_once = False
+
+    def check(self) -> None:
+        """Raises `Interrupted` if a signal has come."""
+        if self.number is not None:
+            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}", self.number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.number is not None:
+            raise KeyboardInterrupt("interrupted again, so the state was not saved")
+        self.number = number
+        if self._at_once:
+            self.check()

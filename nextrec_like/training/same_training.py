@@ -1,0 +1,103 @@
+"""Whether a training that goes on is the one that was saved."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nextrec_like.errors import PACKAGE, InputError, warn
+
+if TYPE_CHECKING:
+    from nextrec_like.training.trainer import Trainer
+
+MAY_CHANGE = ("epochs", "patience", "log_every", "diagnose", "max_skipped_steps")
+"""Arguments of `fit` with which a training can go on although they differ, if it is told so."""
+
+
+def description(trainer: "Trainer", model: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """What decides on the result of a training, JSON-ready: its arguments, its data, what it is made with.
+
+    Args:
+        trainer: The training.
+        model: Description of the model.
+        seed: The seed as the user gave it.
+    """
+    settings, train, valid = trainer.settings, trainer.train_data, trainer.valid_data
+    arguments = {
+        "seed": seed,
+        "batch_size": settings.batch_size,
+        "shuffle": settings.shuffle,
+        "order of rows": train.order if settings.shuffle or trainer.parts.weighting.extra_batches else None,
+        "metrics": settings.metrics,
+        "monitor": asdict(settings.monitor),
+        "min_delta": settings.min_delta,
+        "restore_best": settings.restore_best,
+        **{name: getattr(settings, name) for name in MAY_CHANGE},
+        **{name: value for name, value in model.items() if name not in ("format", "fitted", "num_fits")},
+        **trainer.parts.arguments,
+    }
+    data = {f"training {name}": each for name, each in train.fingerprint().items()}
+    if valid is not None:
+        data |= {f"validation {name}": each for name, each in valid.fingerprint().items()}
+    whole = {"arguments": arguments, "data": data, "made with": _made_with(trainer.device)}
+    return dict(json.loads(json.dumps(whole)))
+
+
+def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str], folder: Path) -> None:
+    """Compares two descriptions.
+
+    Args:
+        saved: Of the checkpoint.
+        now: Of the training that is to go on.
+        may_change: Names of `MAY_CHANGE` that may differ.
+        folder: The checkpoint, for messages.
+
+    Raises:
+        InputError: If arguments or data differ; it lists all differences.
+    """
+    found = dict(differences(saved["arguments"], now["arguments"]))
+    found |= differences(_comparable(saved["data"], now["data"]), _comparable(now["data"], saved["data"]))
+    refused = {name: text for name, text in found.items() if name not in may_change}
+    if refused:
+        free = [name for name in refused if name in MAY_CHANGE]
+        fix = f" What may differ is {' and '.join(free)}, if `resume={free}` says so." if free else ""
+        raise InputError(f"The training differs from the checkpoint '{folder}': {'; '.join(refused.values())}.{fix}")
+    elsewhere = [text for _, text in differences(saved["made with"], now["made with"])]
+    if elsewhere:
+        warn(
+            f"The training goes on from '{folder}' under other conditions ({'; '.join(elsewhere)}), so its result may "
+            f"differ in the last bits from that of an uninterrupted one."
+        )
+
+
+def differences(saved: Any, now: Any, name: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401
+    """What differs between two JSON values: the dotted name, and a phrase with both values."""
+    if isinstance(saved, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*saved, *now]):
+            yield from differences(saved.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+    elif isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+        for index, (old, new) in enumerate(zip(saved, now)):
+            yield from differences(old, new, f"{name}.{index}")
+    elif saved != now:
+        yield name, f"{name} was {shorten(str(saved), 100)}, now {shorten(str(now), 100)}"
+
+
+def _comparable(data: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """The digests that both have: features in memory and in files are not known by the same digest, labels are."""
+    return {name: value for name, value in data.items() if name in other or name.endswith("labels")}
+
+
+def _made_with(device: torch.device) -> dict[str, Any]:
+    """What decides on the last bits of a result, besides arguments and data."""
+    on_cpu = f"cpu with {torch.backends.cpu.get_cpu_capability()}"
+    return {
+        "nextrec_like": version(PACKAGE),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
+        "threads": torch.get_num_threads(),
+    }

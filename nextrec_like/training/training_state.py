@@ -1,0 +1,150 @@
+"""All that a training has to remember, as tensors and JSON, and putting it back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from nextrec_like.errors import warn
+from nextrec_like.training.history import History
+
+if TYPE_CHECKING:
+    from nextrec_like.training.trainer import Trainer
+
+PAIRS, NUMBER = "pairs", "number"
+SMALL = 2**20
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The state of a training between two steps.
+
+    Attributes:
+        tensors: By name, on the CPU.
+        values: The rest, JSON-ready.
+    """
+
+    tensors: dict[str, Tensor]
+    values: dict[str, Any]
+
+    @classmethod
+    def of(cls, trainer: "Trainer", *, copy: bool = True) -> "TrainingState":
+        """The state of a training.
+
+        Args:
+            trainer: The training; its pending figures of steps go into its history.
+            copy: Whether tensors are copied, so that the training may go on while they are written.
+        """
+        trainer.flush_logs()
+        optimizer, schedule = trainer.parts.optimizer.state_dict(), trainer.parts.schedule
+        numbers = {
+            str(index): {name: value for name, value in slots.items() if not isinstance(value, Tensor)}
+            for index, slots in optimizer["state"].items()
+        }
+        values = {
+            "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
+            "scheduler": None if schedule.scheduler is None else _to_json(schedule.scheduler.state_dict()),
+            "steps": schedule.steps,
+            "history": trainer.history.to_dict(),
+            "best_score": trainer.best_score,
+            "should_stop": trainer.should_stop,
+            "seconds": trainer.seconds,
+        }
+        return cls({name: _on_cpu(value, copy) for name, value in _tensors(trainer).items()}, values)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all weights of the model are."""
+        weights = [each for name, each in self.tensors.items() if name.startswith("model/") and each.numel()]
+        # The extremes of a table need no memory, unlike a mask of its size; NaN is an extreme, too.
+        extremes = [torch.stack(each.aminmax()) for each in weights if each.is_floating_point()]
+        return all(bool(each.isfinite().all()) for each in extremes)
+
+    def restore(self, trainer: "Trainer") -> None:
+        """Puts the state into a trainer that was set up in the same way."""
+        values, parts = self.values, trainer.parts
+        trainer.model.load_state_dict(self._under("model/"))
+        parts.balancer.load_state_dict(self._under("balancer/"))
+        parts.scale.load_state_dict(self._under("scale/"))
+        parts.optimizer.load_state_dict(self._optimizer())
+        if parts.schedule.scheduler is not None:
+            parts.schedule.scheduler.load_state_dict(_from_json(values["scheduler"]))
+        parts.schedule.steps = values["steps"]
+        trainer.best_weights = {name: each.to(trainer.device) for name, each in self._under("best/").items()} or None
+        trainer.totals.load_state_dict(self._under("epoch/"))
+        trainer.history = History.from_dict(values["history"])
+        trainer.best_score, trainer.should_stop = values["best_score"], values["should_stop"]
+        trainer.seconds, trainer.has_stepped = values["seconds"], True
+        self._restore_random(trainer)
+
+    def _optimizer(self) -> dict[str, Any]:
+        saved = self.values["optimizer"]
+        slots: dict[int, dict[str, Any]] = {int(index): dict(numbers) for index, numbers in saved["numbers"].items()}
+        for key, value in self._under("optimizer/").items():
+            index, name = key.split("/", 1)
+            slots[int(index)][name] = value
+        return {"state": slots, "param_groups": saved["groups"]}
+
+    def _restore_random(self, trainer: "Trainer") -> None:
+        random = self._under("random/")
+        torch.set_rng_state(random["cpu"])
+        trainer.draws.set_state(random["draws"])
+        if trainer.device.type == "cuda":
+            if "cuda" in random:
+                torch.cuda.set_rng_state(random["cuda"], trainer.device)
+            else:
+                warn("The checkpoint was made without a GPU, so dropout draws anew from here on.")
+        if trainer.generator is not None:
+            trainer.generator.set_state(random["order"])
+
+    def _under(self, prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): each for name, each in self.tensors.items() if name.startswith(prefix)}
+
+
+def _on_cpu(value: Tensor, copy: bool) -> Tensor:
+    """The values; small ones always as a copy, because safetensors wants memory that no two tensors share."""
+    return value.detach().to("cpu", copy=copy or value.numel() < SMALL).contiguous()
+
+
+def num_bytes(trainer: "Trainer") -> int:
+    """What the tensors of a state take."""
+    return sum(value.numel() * value.element_size() for value in _tensors(trainer).values())
+
+
+def _tensors(trainer: "Trainer") -> dict[str, Tensor]:
+    parts = trainer.parts
+    found = _with_prefix("model/", trainer.model.state_dict())
+    found |= _with_prefix("balancer/", parts.balancer.state_dict())
+    found |= _with_prefix("scale/", parts.scale.state_dict())
+    found |= _with_prefix("best/", trainer.best_weights or {})
+    for index, slots in parts.optimizer.state_dict()["state"].items():
+        tensors = {name: value for name, value in slots.items() if isinstance(value, Tensor)}
+        found |= _with_prefix(f"optimizer/{index}/", tensors)
+    found |= {"random/cpu": torch.get_rng_state(), "random/draws": trainer.draws.get_state()}
+    if trainer.device.type == "cuda":
+        found["random/cuda"] = torch.cuda.get_rng_state(trainer.device)
+    if trainer.generator is not None:
+        found["random/order"] = trainer.generator.get_state() if trainer.order is None else trainer.order
+    return found | _with_prefix("epoch/", trainer.totals.state_dict())
+
+
+def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}{name}": value for name, value in tensors.items()}
+
+
+def _to_json(value: Any) -> Any:  # noqa: ANN401
+    """The value with dicts as lists of pairs and infinity as a text: JSON has neither keys of other types nor that."""
+    if isinstance(value, dict):
+        return {PAIRS: [[key, _to_json(item)] for key, item in value.items()]}
+    if isinstance(value, float) and not isfinite(value):
+        return {NUMBER: str(value)}
+    return [_to_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _from_json(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return float(value[NUMBER]) if NUMBER in value else {key: _from_json(item) for key, item in value[PAIRS]}
+    return [_from_json(item) for item in value] if isinstance(value, list) else value
