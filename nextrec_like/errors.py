@@ -125,7 +125,7 @@ def number_in(what: str, value: object, low: float = 0, high: float = inf, *, ab
     Raises:
         InputError: If it is not a number in that range.
     """
-    number = _as_float(value)
+    number = as_float(value)
     if not low <= number < high or (above_low and number == low):
         bounds = f"{'(' if above_low else '['}{low:g}, {high:g})"
         rule = f"number in {bounds}" if (low, high, above_low) != (0, inf, False) else "finite non-negative number"
@@ -133,8 +133,8 @@ def number_in(what: str, value: object, low: float = 0, high: float = inf, *, ab
     return number
 
 
-def _as_float(value: object) -> float:
-    """NaN for what is no number, or too large for a float."""
+def as_float(value: object) -> float:
+    """The value as a float; NaN if it is no number, or too large for one."""
     try:
         return float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
     except OverflowError:

@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Real
 from typing import TypeAlias
 
-from nextrec_like.errors import InputError, did_you_mean, one_of
+from nextrec_like.errors import InputError, as_float, did_you_mean, one_of
 from nextrec_like.features import POOLINGS, check_name
 
 SCALINGS = ("none", "standard", "min_max", "log1p", "quantile")
@@ -53,12 +52,12 @@ class NumericColumn:
         if isinstance(fill, str):
             one_of(f"fill_value of column `{self.name}`", fill, FILLS)
             return
-        if not isinstance(fill, Real) or isinstance(fill, bool) or not isfinite(fill):
+        if not isfinite(as_float(fill)):
             raise InputError(
                 f"`fill_value` of column `{self.name}` should be a finite number, `mean` or `median`. "
                 f"Received {fill!r}."
             )
-        if self.scaling == "log1p" and fill <= -1:
+        if self.scaling == "log1p" and as_float(fill) <= -1:
             raise InputError(f"`fill_value` of column `{self.name}` should be above -1 for log1p. Received {fill!r}.")
 
 

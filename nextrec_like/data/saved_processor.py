@@ -105,7 +105,8 @@ def _read_vocabulary(file: Path) -> Vocabulary:
         with pyarrow.parquet.ParquetFile(file, read_dictionary=["value"]) as parquet:  # a text is then kept once
             _check_size(file, parquet.metadata)
             values = parquet.read()["value"]
-    except (pa.ArrowException, OSError) as error:
+            values.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"File `{file}` could not be read: {error}; {FIX}.") from error
     if values.null_count:
         raise InputError(f"File `{file}` has a missing value; {FIX}.")

@@ -51,10 +51,11 @@ def read_table(data: TableLike, columns: Iterable[str] | None = None, *, text: I
 
 
 def _names(columns: object) -> list[str]:
-    names = list(columns) if isinstance(columns, Iterable) and not isinstance(columns, str) else [None]
-    if not all(isinstance(name, str) for name in names):
-        raise InputError(f"`columns` should be a list of column names. Received {columns!r}.")
-    return names
+    if isinstance(columns, Iterable) and not isinstance(columns, str):
+        names = list(columns)
+        if all(isinstance(name, str) for name in names):
+            return names
+    raise InputError(f"`columns` should be a list of column names. Received {columns!r}.")
 
 
 def _to_table(data: object, wanted: list[str] | None, text: frozenset[str]) -> pa.Table:

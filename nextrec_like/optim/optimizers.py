@@ -1,15 +1,14 @@
 """Optimizers by name."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from inspect import signature
-from numbers import Real
+from math import isfinite
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from nextrec_like.errors import InputError, check_keys, unknown
+from nextrec_like.errors import InputError, as_float, check_keys, unknown
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -84,7 +83,7 @@ def _check_type(what: str, value: object, default: object) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isfinite(as_float(value))
 
 
 def name_of(spec: str | Optimizer) -> str:

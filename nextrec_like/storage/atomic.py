@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from nextrec_like.errors import InputError
+
+PART = re.compile(r"\..+\.(\d+|old)")
+"""Names that `part_of` and `aside_of` give."""
 
 
 @contextmanager
@@ -62,6 +66,15 @@ def aside_of(path: Path) -> Path:
     """Where the old content of a folder is while it is replaced."""
     target = path.resolve()
     return target.with_name(f".{target.name}.old")
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what killed processes have left behind in a folder, which no other process may be writing to."""
+    for path in folder.iterdir():
+        if PART.fullmatch(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif PART.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -111,11 +111,7 @@ class CheckpointFolder:
 
     def tidy(self) -> None:
         """Removes what killed processes have left behind; the folder has to be locked."""
-        for path in self.path.glob(".epoch-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        for name in (LATEST, BEST):
-            for path in self.path.glob(f".{name}.*"):
-                path.unlink(missing_ok=True)
+        atomic.remove_parts(self.path)
 
     def _matches(self) -> Iterator[tuple[Path, re.Match[str]]]:
         for path in self.path.iterdir():

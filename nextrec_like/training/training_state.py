@@ -48,6 +48,7 @@ class TrainingState:
             "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
             "scheduler": None if schedule.scheduler is None else _to_json(schedule.scheduler.state_dict()),
             "steps": schedule.steps,
+            "last_lr": schedule.last_lr,
             "history": trainer.history.to_dict(),
             "best_score": trainer.best_score,
             "should_stop": trainer.should_stop,
@@ -72,7 +73,7 @@ class TrainingState:
         parts.optimizer.load_state_dict(self._optimizer())
         if parts.schedule.scheduler is not None:
             parts.schedule.scheduler.load_state_dict(_from_json(values["scheduler"]))
-        parts.schedule.steps = values["steps"]
+        parts.schedule.steps, parts.schedule.last_lr = values["steps"], values["last_lr"]
         trainer.best_weights = {name: each.to(trainer.device) for name, each in self._under("best/").items()} or None
         trainer.totals.load_state_dict(self._under("epoch/"))
         trainer.history = History.from_dict(values["history"])

@@ -1,5 +1,7 @@
 """Constant and equal columns, odd data, samples, and the table of findings."""
 
+from itertools import chain
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -165,10 +167,19 @@ def test_rows_without_labels_are_looked_at():
 
 def test_huge_vocabulary_takes_no_memory_of_its_size():
     features = FeatureSet(sparse=[SparseFeature("item", 2**60)], sequence=[SequenceFeature("seen", 2**60, max_len=2)])
-    ids = RNG(0).integers(1, 2**60, 100)[RNG(1).integers(0, 100, 500)]
+    ids = RNG(0).integers(1, 2**60, 500)
     rows = pack(pa.table({"item": ids, "seen": [[each, 1] for each in ids], "click": clicks(500)}), features, CLICK)
 
     assert audit(features, CLICK, rows, {"valid": rows.slice(0, 100)})[0].kind == "overlap"
+
+
+def test_equal_columns_of_a_huge_vocabulary_are_found():
+    features = FeatureSet(sparse=[SparseFeature("a", 2**60), SparseFeature("b", 2**60)])
+    ids = RNG(0).integers(1, 2**59, 100)[RNG(1).integers(0, 100, 500)]
+
+    found = about(features, a=ids, b=2 * ids, click=clicks(500))
+
+    assert found == [("duplicate", "b", "other numbers for the ids of a")]
 
 
 def test_wide_features_are_looked_at_in_fewer_rows(monkeypatch):
@@ -192,13 +203,13 @@ def test_rows_are_left_as_they_are():
 
 
 def test_sample_in_memory_has_one_row_of_each_stretch():
-    (sample,) = odd_rows(1_000, click=np.arange(1_000) % 2.0).spread(300)
-    values = odd_rows(1_000).rows.dense.numpy()[:, 0]
+    rows = pack(pa.table({"x": np.arange(1_000.0), "click": clicks(1_000)}), ONE_KIND[0], CLICK)
 
-    place = np.array([np.flatnonzero(values == value)[0] for value in sample.rows.dense.numpy()[:, 0]])
+    (sample,), (again,) = rows.spread(300), rows.spread(300)
 
-    assert len(sample) == 300
-    assert np.array_equal(place * 300 // 1_000, np.arange(300)) or np.all(np.diff(place) > 0)
+    place, first = sample.rows.dense[:, 0].numpy(), np.arange(301) * 1_000 // 300
+    assert np.all((first[:-1] <= place) & (place < first[1:]))
+    assert np.array_equal(place, again.rows.dense[:, 0].numpy())
 
 
 def test_sample_of_all_rows_is_the_rows():
@@ -214,9 +225,11 @@ def test_sample_of_a_stream_comes_from_everywhere(tmp_path):
 
     few, many, every = ([piece.rows.dense[:, 0].tolist() for piece in stream.spread(n)] for n in (64, 5_000, 10_000))
 
-    assert few[:2] == [[0, 1], [300, 301]] and len(few) == 32
-    assert [piece[0] for piece in many] == list(range(0, 10_000, 200)) and {len(piece) for piece in many} == {100}
-    assert sum(every, []) == list(range(10_000))
+    assert few[:2] == [[0, 1], [300, 301]]
+    assert len(few) == 32
+    assert [piece[0] for piece in many] == list(range(0, 10_000, 200))
+    assert {len(piece) for piece in many} == {100}
+    assert list(chain(*every)) == list(range(10_000))
     assert join(stream.spread(64)).labels.shape == (64, 1)
 
 
@@ -259,8 +272,8 @@ def test_no_finding_is_no_table():
 
 
 def test_names_do_not_command_the_terminal():
-    text = describe([Finding("constant", "a\x1b[31m\nb" + "c" * 99, "one value", 1.0)])
+    text = describe([Finding("duplicate", "a\x1b[31m\nb" + "c" * 99, "equal to \x1b[31m\n", 1.0)])
 
     assert "\x1b" not in text
     assert len(text.splitlines()) == 2
-    assert max(map(len, text.splitlines())) < 90
+    assert max(map(len, text.splitlines())) < 100

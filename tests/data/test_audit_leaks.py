@@ -49,7 +49,10 @@ LEAKS = {
     "ids of its own": (SPARSE, (NOISE * 50).astype(int) + 50 * CLICKED.astype(int)),
     "an id for each positive": (SPARSE, np.where(CLICKED == 1, 2 + np.arange(len(CLICKED)), 1)),
     "ids in a sequence": (SEQUENCE, lists(1 + NOISE * 40 + 50 * CLICKED, 1 + NOISE * 30 + 50 * CLICKED)),
-    "a sequence that is there only then": (SEQUENCE, [[1 + index % 90] if y else [] for index, y in enumerate(CLICKED)]),
+    "a sequence that is there only then": (
+        SEQUENCE,
+        [[1 + index % 90] if y else [] for index, y in enumerate(CLICKED)],
+    ),
 }
 
 
@@ -80,9 +83,11 @@ def test_constant_feature_is_no_copy():
 
 
 def test_copy_of_the_parent_is_said_of_the_parent_alone():
-    conversion = CLICKED * (NOISE < 0.9)
+    click = labels(20_000)
+    conversion = click * (RNG(2).random(20_000) < 0.98)
+    assert roc_auc_score(conversion, click) > leaks.LIMIT
 
-    assert found(DENSE, CLICKED, FUNNEL, click=CLICKED, conversion=conversion) == [("label copy", "click")]
+    assert found(DENSE, click, FUNNEL, click=click, conversion=conversion) == [("label copy", "click")]
 
 
 def test_leak_of_the_child_is_said_of_the_child():
@@ -124,8 +129,16 @@ def test_fifty_thousand_users_do_not_leak_random_labels(rate):
 @pytest.mark.parametrize("feature", [DENSE, SPARSE], ids=["number", "id"])
 def test_leak_of_a_rare_label_is_found(feature):
     click = labels(60_000, 0.001)
+    values = np.where(click == 1, RNG(6).integers(100, 105, 60_000), 1)
 
-    assert found(feature, np.where(click == 1, RNG(6).integers(100, 105, 60_000), 1), click=click) == [("leak", "click")]
+    assert found(feature, values, click=click) == [("leak", "click")]
+
+
+def test_value_just_below_a_frequent_one_is_kept_apart():
+    click, noise = labels(60_000, 0.001), RNG(6).random(60_000)
+    values = np.where(click == 1, -noise, np.where(noise < 0.6, 0, 1 + noise))
+
+    assert found(DENSE, values, click=click) == [("leak", "click")]
 
 
 def test_strong_honest_feature_is_none():

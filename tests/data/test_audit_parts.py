@@ -6,8 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nextrec_like import DataProcessor, DenseFeature, IdColumn, NumericColumn, SequenceFeature, SparseFeature, Task
-from nextrec_like import split_by_time, split_random, synthetic_funnel
+from nextrec_like import (
+    DataProcessor,
+    DenseFeature,
+    IdColumn,
+    NumericColumn,
+    SequenceFeature,
+    SparseFeature,
+    Task,
+    split_by_time,
+    split_random,
+    synthetic_funnel,
+)
 from nextrec_like.data.audit import audit
 from nextrec_like.data.audit import overlap as overlap_of
 from nextrec_like.data.audit import parts as audit_parts
@@ -186,6 +196,13 @@ def test_id_one_of_a_processor_is_unknown():
     assert finding.found == "70.0% of the ids are not known from training, to expect 10.0%"
 
 
+def test_missing_values_of_one_part_have_drifted():
+    train = table(3_000, 0, item=np.where(np.arange(3_000) < 300, 1, 2 + np.arange(3_000) % 5))
+    other = table(1_000, 1, item=2 + np.arange(1_000) % 5)
+
+    assert list(found(train, other, unknown={"item"})) == [("drift", "item")]
+
+
 @pytest.mark.parametrize("min_count", [1, 2, 5])
 def test_users_below_min_count_are_expected(min_count):
     log_rows = pd.DataFrame({"user": RNG(0).integers(0, 4_000, 6_000), "click": 0.0})  # 1.3 training rows per user
@@ -236,16 +253,26 @@ def test_streams_in_any_order_are_silent(funnel, column, tmp_path, monkeypatch):
 
 def test_streams_with_drift_and_copies_are_not(funnel, tmp_path, monkeypatch):
     monkeypatch.setattr(audit_parts, "MAX_ROWS", 4_000)
-    train, valid, _ = split_random(funnel)
+    train = split_random(funnel)[0]
     copies = train.sample(3_000, random_state=0)
-    other = copies.assign(category=RNG(0).permutation(copies["category"]) + "?")
 
-    findings = audit_streams([train, other], tmp_path)
-    assert [(finding.kind, finding.about) for finding in findings] == [("new ids", "category")]
+    findings = audit_streams([train, copies.assign(price=100 * copies["price"])], tmp_path)
+    assert [(finding.kind, finding.about) for finding in findings] == [("drift", "price")]
 
     (finding,) = audit_streams([train, copies], tmp_path)
     assert finding.kind == "overlap"
     assert "in a sample of 4,000 rows" in finding.found
+
+
+def test_few_copies_in_streams_are_found_in_a_sample(funnel, tmp_path, monkeypatch):
+    monkeypatch.setattr(audit_parts, "MAX_ROWS", 4_000)
+    train, fresh, _ = split_random(funnel)
+    other = pd.concat([fresh, train.sample(180, random_state=0)]).sample(frac=1, random_state=0)  # one copy in 18
+
+    (finding,) = audit_streams([train, other], tmp_path)
+
+    assert finding.kind == "overlap"
+    assert finding.value < 0.02  # a sixth of the training rows is in the sample
 
 
 def audit_streams(parts, folder):

@@ -310,6 +310,8 @@ def test_loading_damaged_files_names_the_file(processor, tmp_path, damage):
         (lambda: NumericColumn("x", fill_value=[1]), "`fill_value` of column `x` should be a finite number"),
         (lambda: NumericColumn("x", "log1p", fill_value=-1), "should be above -1 for log1p. Received -1"),
         (lambda: NumericColumn("x", num_buckets=1), "`num_buckets` of column `x` .* at least 2. Received 1"),
+        (lambda: NumericColumn("x", num_buckets=10**12), "`num_buckets` of column `x` is 1000000000000, above 100,000"),
+        (lambda: NumericColumn("x", fill_value=10**400), "`fill_value` of column `x` should be a finite number"),
         (lambda: IdColumn("x", min_count=0), "`min_count` of column `x` .* at least 1. Received 0"),
         (lambda: IdColumn("x", hash_size=2), "`hash_size` of column `x` .* at least 3. Received 2"),
         (lambda: IdColumn("x", embedding_dim=0), "`embedding_dim` of column `x` .* at least 1. Received 0"),

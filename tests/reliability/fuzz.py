@@ -7,7 +7,6 @@ what fails. Each chunk of cases runs in a process of its own with a limit of mem
 for all memory is a failure like any other. Exit status 1 if a case has failed.
 """
 
-import argparse
 import contextlib
 import faulthandler
 import multiprocessing
@@ -32,6 +31,7 @@ import strategies_yaml
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import UnsatisfiedAssumption
+from reporting import parser_of, write_results
 
 from nextrec_like.errors import InputError
 
@@ -49,7 +49,6 @@ MEMORY = 4 * 2**30
 """Limit of what a case may allocate, in bytes."""
 LENGTH = 1000
 """Limit of a message."""
-ROOT = Path(__file__).resolve().parents[2]
 WORKED, REFUSED = "worked", "clear errors"
 
 
@@ -130,7 +129,7 @@ def search(kind, num_cases, seed, note=None, derandomize=False):
     @given(KINDS[kind])
     def check(case):
         if note is not None:
-            note.write_text(f"{case!r:.2000}", encoding="utf-8", errors="replace")
+            note.write_text(f"{case!r:.2000}\n  at {time.time()}", encoding="utf-8", errors="replace")
         folder = base / "a" / "b"  # so that a path such as ../x stays within
         folder.mkdir(parents=True)
         os.chdir(folder)
@@ -196,21 +195,16 @@ def run_chunk(kind, num_cases, seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--cases", type=int, default=20_000, help="of all kinds together")
     parser.add_argument("--seed", type=int, default=0, help="of the first chunk")
     parser.add_argument("--kind", choices=KINDS, help="one kind only")
-    parser.add_argument("--output", type=Path, help="folder of the JSON file, such as docs/reliability")
     arguments = parser.parse_args()
     kinds = [arguments.kind] if arguments.kind else list(KINDS)
     torch.set_num_threads(1)
     results = [_run_kind(kind, -(-arguments.cases // len(kinds)), arguments.seed) for kind in kinds]
-    if arguments.output is not None:
-        sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
-        from results import write_results
-
-        settings_used = {"seed": arguments.seed, "seconds_per_case": SECONDS, "memory": MEMORY}
-        write_results("fuzz", settings_used, results, arguments.output)
+    limits = {"seconds_per_case": SECONDS, "bytes_per_case": MEMORY, "characters_per_message": LENGTH}
+    write_results("fuzz", {"seed": arguments.seed, "chunk": CHUNK, **limits}, results, arguments.output)
     return any(result["failures"] for result in results)
 
 

@@ -55,7 +55,7 @@ class Injection:
 
     def _watched(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def operate(path: Path, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
-            inside = Path(path).absolute().is_relative_to(self.folder) and path != self.folder
+            inside = Path(path).absolute().is_relative_to(self.folder)
             if not inside or (kind == "remove" and not path.exists()):
                 return function(path, *arguments, **options)
             try:

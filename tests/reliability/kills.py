@@ -29,6 +29,8 @@ from nextrec_like.training.checkpoint_folder import Position
 
 COMMAND_CASES = (Case("grad_norm", "dense", "memory"), Case("uncertainty", "lazy_adam", "cache"))
 MOMENTS = ("any", "write", "validation", "ending")
+OWN = (CHECKPOINTS, "runs")
+"""Folders that only one training at a time uses, so that it can remove what those before it have left."""
 SHARES = (5, 3, 1, 1)
 """Of the kills: at any time, at an operation of writing a checkpoint, and in a phase that is too short to be hit."""
 SHORT = 0.005
@@ -141,7 +143,8 @@ class Course:
         """How the end of a training differs from that of the undisturbed one."""
         found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         differ = [name for name in self.expected if found.get(name) != self.expected[name]]
-        left = [path.name for path in folder.rglob(".*") if not path.name.startswith((".lock", ".cache."))]
+        own = [path for name in OWN for path in (folder / name).rglob(".*")]
+        left = [path.name for path in own if path.name != ".lock"]
         return "; ".join([*(f"{name} differs" for name in differ), *(f"{name} is left behind" for name in left)])
 
     def _wrong_leave(self, number: int, status: int, before: Place, place: Place, log: str) -> str | None:

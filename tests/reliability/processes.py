@@ -17,8 +17,7 @@ from injection import Injection
 from nextrec_like.training import trainer
 from nextrec_like.training.checkpoint_folder import CheckpointFolder
 
-LIMIT = 120
-"""Seconds after which a process is taken for one that hangs."""
+LIMIT = 120.0
 STARTING, TRAINING, VALIDATION, ENDING = range(4)
 PHASES = ("starting", "training", "validation", "ending")
 
@@ -80,12 +79,18 @@ class Process(AbstractContextManager["Process"]):
         arguments: Its arguments.
         folder: Where the files go with which it says where it is, and what it writes to its outputs.
         injection: What goes wrong in it, if anything.
+        limit: Seconds after which it is taken for one that hangs.
     """
 
     def __init__(
-        self, work: Callable[..., int], arguments: tuple[Any, ...], folder: Path, injection: Injection | None = None
+        self,
+        work: Callable[..., int],
+        arguments: tuple[Any, ...],
+        folder: Path,
+        injection: Injection | None = None,
+        limit: float = LIMIT,
     ) -> None:
-        self._file, self._log = PlaceFile(folder / "place"), folder / "log.txt"
+        self._file, self._log, self._limit = PlaceFile(folder / "place"), folder / "log.txt", limit
         self._file.clear()
         self._process = _context().Process(
             target=_run, args=(work, arguments, folder, injection), daemon=True, name="training"
@@ -114,10 +119,10 @@ class Process(AbstractContextManager["Process"]):
         Raises:
             TimeoutError: If it does not end; it is killed.
         """
-        self._process.join(LIMIT)
+        self._process.join(self._limit)
         status = self._process.exitcode
         if status is None:
-            raise TimeoutError(f"A training did not end within {LIMIT} s. It wrote: {self.log[-1000:]}")
+            raise TimeoutError(f"A training did not end within {self._limit} s. It wrote: {self.log[-1000:]}")
         return status
 
     def send(self, number: int) -> None:

@@ -1,4 +1,4 @@
-"""The command lines and JSON files of the long runs, in the form of those of the benchmarks."""
+"""The command lines and JSON files of the long runs, in the form of those of the benchmarks, and their workload."""
 
 import argparse
 import sys
@@ -7,12 +7,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tests" / "benchmarks"))
 
-from results import write_results  # noqa: E402
+from loops import build_model  # noqa: E402
+from results import alternate, median_ratio, write_results  # noqa: E402
+from workload import Columns, Workload, make_data  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reliability"
 """Where results go, and where docs/reliability_page.py reads them."""
 
-__all__ = ["parser_of", "write_results"]
+__all__ = [
+    "Columns",
+    "Workload",
+    "alternate",
+    "build_model",
+    "make_data",
+    "median_ratio",
+    "parser_of",
+    "write_results",
+]
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:

@@ -41,7 +41,9 @@ def good_rows(num_rows):
 
 names = st.one_of(
     st.sampled_from(NAMES),
-    st.sampled_from(["", " ", "Age", "age ", "0", "nan", "None", "é", "用户", "😀", "a.b", "a`b", "a/b", "..", "{x}", "%s"]),
+    st.sampled_from(
+        ["", " ", "Age", "age ", "0", "nan", "None", "é", "用户", "😀", "a.b", "a`b", "a/b", "..", "{x}", "%s"]
+    ),
     st.text(st.characters(categories=["L", "N", "P", "S", "M", "Zs"], exclude_characters="/"), max_size=12),
 )
 """Names of columns, features and tasks; control characters are for the terminal's tests."""
@@ -124,7 +126,9 @@ class Damage:
 DAMAGES = {
     "cut": lambda content, at, value: content[:at],
     "behead": lambda content, at, value: content[at:],
-    "flip": lambda content, at, value: content[:at] + bytes([byte ^ (value or 1) for byte in content[at : at + 1]]) + content[at + 1 :],
+    "flip": lambda content, at, value: (
+        content[:at] + bytes([byte ^ (value or 1) for byte in content[at : at + 1]]) + content[at + 1 :]
+    ),
     "insert": lambda content, at, value: content[:at] + bytes([value]) * 3 + content[at:],
     "remove": lambda content, at, value: content[:at] + content[at + 1 + value % 8 :],
     "zeros": lambda content, at, value: content[:at] + bytes(len(content[at : at + value])) + content[at + value :],

@@ -7,9 +7,8 @@ from functools import cache
 from inspect import signature
 from typing import Any
 
-import torch
 from hypothesis import strategies as st
-from strategies import FEATURES, NAMES, SMALL, TASKS, content_of, good_rows, integers, junk, names, unchanged
+from strategies import FEATURES, NAMES, SMALL, TASKS, good_rows, integers, junk, names, unchanged
 
 from nextrec_like import (
     DataProcessor,
@@ -31,7 +30,9 @@ from nextrec_like.optim.schedules import SCHEDULERS
 from nextrec_like.weighting import WEIGHTINGS
 
 ROWS = good_rows(20)
-PARTS = st.sampled_from([[], [1], [2, 2], {"click": 1, "buy": 2, "price": 3}, {"click": 1}, [1, 2, 3], [0.1, 0, float("nan")]])
+PARTS = st.sampled_from(
+    [[], [1], [2, 2], {"click": 1, "buy": 2, "price": 3}, {"click": 1}, [1, 2, 3], [0.1, 0, float("nan")]]
+)
 
 GOOD = {
     DenseFeature: {"name": st.sampled_from(NAMES), "dim": st.integers(1, 3)},
@@ -98,16 +99,42 @@ COMPILE = {
     "optimizer_params": st.one_of(
         st.none(),
         st.dictionaries(
-            st.sampled_from(["lr", "betas", "eps", "weight_decay", "momentum", "amsgrad", "foreach", "fused", "alpha", "nesterov", "maximize", "capturable", "differentiable", "lr_decay", "dampening", "centered", "decoupled_weight_decay", "initial_accumulator_value"]),
+            st.sampled_from(
+                [
+                    "lr",
+                    "betas",
+                    "eps",
+                    "weight_decay",
+                    "momentum",
+                    "amsgrad",
+                    "foreach",
+                    "fused",
+                    "alpha",
+                    "nesterov",
+                    "maximize",
+                    "capturable",
+                    "differentiable",
+                    "lr_decay",
+                    "dampening",
+                    "centered",
+                    "decoupled_weight_decay",
+                    "initial_accumulator_value",
+                ]
+            ),
             st.one_of(st.sampled_from([0.1, 0, True, False, (0.9, 0.99), 1e-3]), junk),
             max_size=2,
         ),
     ),
     "embedding_optimizer": st.sampled_from(["auto", "dense", "lazy_adam", "rowwise_adagrad", "adagrad", "sgd"]),
-    "embedding_optimizer_params": st.one_of(st.none(), st.dictionaries(st.sampled_from(["lr", "betas", "eps"]), st.one_of(st.just(0.1), junk), max_size=2)),
+    "embedding_optimizer_params": st.one_of(
+        st.none(), st.dictionaries(st.sampled_from(["lr", "betas", "eps"]), st.one_of(st.just(0.1), junk), max_size=2)
+    ),
     "loss": st.one_of(
         st.sampled_from([None, *LOSSES]),
-        st.fixed_dictionaries({"name": st.sampled_from(list(LOSSES))}, optional={"class_weight": junk, "gamma": junk, "alpha": junk, "delta": junk}),
+        st.fixed_dictionaries(
+            {"name": st.sampled_from(list(LOSSES))},
+            optional={"class_weight": junk, "gamma": junk, "alpha": junk, "delta": junk},
+        ),
         st.lists(st.sampled_from(list(LOSSES)), max_size=3),
         st.dictionaries(st.sampled_from(["click", "buy", "price"]), st.sampled_from(list(LOSSES))),
     ),
@@ -117,7 +144,9 @@ COMPILE = {
     "scheduler_params": st.one_of(
         st.none(),
         st.dictionaries(
-            st.sampled_from(sorted({name for kind in SCHEDULERS.values() for name in signature(kind).parameters} - {"optimizer"})),
+            st.sampled_from(
+                sorted({name for kind in SCHEDULERS.values() for name in signature(kind).parameters} - {"optimizer"})
+            ),
             st.one_of(st.sampled_from([0, 1, 2, 0.5, [1, 2], 1e-9, "min", len]), junk),
             max_size=3,
         ),
@@ -144,7 +173,14 @@ FIT = {
     "shuffle": st.booleans(),
     "monitor": st.one_of(
         st.sampled_from([None, "min", "auc", {"click": 1}]),
-        st.fixed_dictionaries({}, optional={"metric": st.sampled_from([*METRICS, {"click": "auc"}]), "reduce": st.sampled_from(["min", "mean"]), "weights": junk}),
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "metric": st.sampled_from([*METRICS, {"click": "auc"}]),
+                "reduce": st.sampled_from(["min", "mean"]),
+                "weights": junk,
+            },
+        ),
     ),
     "patience": st.sampled_from([None, 1]),
     "min_delta": st.sampled_from([0, 0.1]),
@@ -155,8 +191,22 @@ FIT = {
     "diagnose": st.booleans(),
     "device_data": st.sampled_from(["auto", True, False]),
     "verbose": st.just(0),
+    "max_skipped_steps": st.integers(1, 9),
+    "checkpoint_dir": st.sampled_from([None, "c", "c/d"]),
+    "checkpoint_params": st.one_of(
+        st.none(),
+        st.dictionaries(
+            st.sampled_from(["every_steps", "every_seconds", "keep_last"]), st.one_of(st.just(1), junk), max_size=2
+        ),
+    ),
+    "resume": st.sampled_from([False, True, ["epochs"], "epochs"]),
+    "cache_dir": st.sampled_from([None, "cache"]),
 }
-PREDICT = {**READING, "output": st.sampled_from([None, "p.parquet", "x/p.parquet", "p.csv"]), "keep": st.sampled_from([(), ["user"], ["click", "age"]])}
+PREDICT = {
+    **READING,
+    "output": st.sampled_from([None, "p.parquet", "x/p.parquet", "p.csv"]),
+    "keep": st.sampled_from([(), ["user"], ["click", "age"]]),
+}
 
 
 @cache
@@ -264,7 +314,11 @@ class CallCase:
 @st.composite
 def arguments(draw, good: Mapping[str, Any], fewest=0):
     """Good values for some of the parameters, of which up to two are replaced by any other value."""
-    chosen = draw(st.lists(st.sampled_from(list(good)), unique=True, min_size=min(fewest, len(good)), max_size=4)) if good else []
+    chosen = (
+        draw(st.lists(st.sampled_from(list(good)), unique=True, min_size=min(fewest, len(good)), max_size=4))
+        if good
+        else []
+    )
     values = {name: draw(good[name]) for name in chosen}
     for name in draw(st.lists(st.sampled_from(chosen), max_size=2, unique=True)) if chosen else []:
         values[name] = draw(st.one_of(junk, integers))
@@ -274,7 +328,9 @@ def arguments(draw, good: Mapping[str, Any], fewest=0):
 @st.composite
 def definitions(draw, kind):
     """An object of the schema that its class has taken."""
-    values = {name: draw(GOOD[kind][name]) for name in GOOD[kind] if name in ("name", "vocab_size") or draw(st.booleans())}
+    values = {
+        name: draw(GOOD[kind][name]) for name in GOOD[kind] if name in ("name", "vocab_size") or draw(st.booleans())
+    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -292,14 +348,20 @@ def lists_of(*kinds):
 @st.composite
 def models(draw):
     model = draw(st.sampled_from(list(MODELS)))
-    own = {name: HYPERPARAMETERS[name] for name in signature(MODELS[model].__init__).parameters if name in HYPERPARAMETERS}
+    own = {
+        name: HYPERPARAMETERS[name] for name in signature(MODELS[model].__init__).parameters if name in HYPERPARAMETERS
+    }
     changes = draw(arguments(own))
     schema = {
         "dense_features": lists_of(DenseFeature),
         "sparse_features": lists_of(SparseFeature),
         "sequence_features": lists_of(SequenceFeature),
         "target": st.one_of(lists_of(Task), st.lists(st.sampled_from(["click", "buy", "price"]), max_size=3)),
-        "task": st.one_of(st.sampled_from([None, "binary"]), st.lists(st.sampled_from(["binary", "regression", "a", "buy"]), max_size=3), junk),
+        "task": st.one_of(
+            st.sampled_from([None, "binary"]),
+            st.lists(st.sampled_from(["binary", "regression", "a", "buy"]), max_size=3),
+            junk,
+        ),
         "processor": junk,
     }
     for name in draw(st.lists(st.sampled_from(list(schema)), unique=True, max_size=2)):
@@ -348,5 +410,6 @@ CASES = st.one_of(
     st.one_of(
         st.fixed_dictionaries({"data": junk}), st.fixed_dictionaries({"data": st.just(ROWS), "columns": junk})
     ).map(lambda values: CallCase("read", values)),
-    #LOAD
+    st.fixed_dictionaries({"folder": junk}, optional={"custom": junk}).map(lambda values: CallCase("load", values)),
+    st.fixed_dictionaries({"folder": junk}).map(lambda values: CallCase("save", values)),
 )

@@ -1,40 +1,29 @@
 """Tables of every form, with any columns, for models and processors."""
 
 import codecs
-import datetime
-import decimal
 import gzip
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
-import torch
 from hypothesis import reject
 from hypothesis import strategies as st
 from strategies import (
     FEATURES,
-    NAMES,
     SMALL,
     TASKS,
-    content_of,
     damaged,
     damages,
-    dates,
-    floats,
     good_rows,
-    integers,
-    junk,
     names,
     scalars,
     unchanged,
 )
+from strategies_columns import columns, likely_columns
 
 from nextrec_like import DataProcessor, IdColumn, NumericColumn, SequenceColumn, SharedBottom
 from nextrec_like.data.packed import pack
@@ -78,167 +67,6 @@ def model_of(processor):
     return model
 
 
-# Arrow columns
-
-
-def _bounded(low, high):
-    return st.one_of(st.integers(0, min(4, high)), st.integers(low, high), st.sampled_from([low, high]))
-
-
-TYPES = {
-    pa.null(): st.none(),
-    pa.bool_(): st.booleans(),
-    pa.int8(): _bounded(-(2**7), 2**7 - 1),
-    pa.int32(): _bounded(-(2**31), 2**31 - 1),
-    pa.int64(): _bounded(-(2**63), 2**63 - 1),
-    pa.uint8(): _bounded(0, 2**8 - 1),
-    pa.uint64(): _bounded(0, 2**64 - 1),
-    pa.float16(): st.floats(width=16).map(np.float16),
-    pa.float32(): st.floats(width=32),
-    pa.float64(): floats,
-    pa.decimal128(10, 2): st.decimals(-1000, 1000, places=2),
-    pa.decimal256(40, 3): st.decimals(-1000, 1000, places=3),
-    pa.date32(): st.dates(),
-    pa.date64(): st.dates(),
-    pa.time32("s"): st.times().map(lambda time: time.replace(microsecond=0)),
-    pa.time64("us"): st.times(),
-    pa.timestamp("us"): st.datetimes(),
-    pa.timestamp("ns", "Europe/Berlin"): st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1)),
-    pa.duration("ms"): st.timedeltas(datetime.timedelta(-99), datetime.timedelta(99)),
-    pa.month_day_nano_interval(): st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)),
-    pa.string(): names,
-    pa.large_string(): st.one_of(names, st.sampled_from(["1|2", "3", "||", "1| x|"])),
-    pa.binary(): st.binary(max_size=4),
-    pa.large_binary(): st.binary(max_size=4),
-    pa.binary(2): st.binary(min_size=2, max_size=2),
-    **{getattr(pa, name)(): values for name, values in [("string_view", names), ("binary_view", st.binary(max_size=3))] if hasattr(pa, name)},
-}
-KEYS = st.one_of(st.sampled_from([pa.int64(), pa.float64(), pa.string(), pa.int8()]), st.sampled_from(list(TYPES)))
-
-
-@st.composite
-def types_and_values(draw):
-    """An Arrow type and a strategy of its values."""
-    kind = draw(KEYS)
-    values = st.one_of(st.none(), TYPES[kind]) if draw(st.booleans()) else TYPES[kind]
-    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2]))):
-        shape = draw(st.sampled_from(["list", "large_list", "fixed", "struct", "map", "view"]))
-        if shape == "struct":
-            kind, values = pa.struct([("x", kind), ("y", pa.int8())]), st.fixed_dictionaries({"x": values})
-        elif shape == "map":
-            kind, values = pa.map_(pa.string(), kind), st.lists(st.tuples(names, values), max_size=2)
-        elif shape == "fixed":
-            size = draw(st.sampled_from([0, 1, 2, 2, 3]))
-            kind, values = pa.list_(kind, size), st.lists(values, min_size=size, max_size=size)
-        else:
-            make = {"list": pa.list_, "large_list": pa.large_list, "view": getattr(pa, "list_view", pa.list_)}[shape]
-            kind, values = make(kind), st.lists(values, max_size=4)
-        if draw(st.booleans()):
-            values = st.one_of(st.none(), values)
-    return kind, values
-
-
-@st.composite
-def arrow_columns(draw, num_rows):
-    """An Arrow array of any type: whole, in chunks, a slice of a longer one, or encoded."""
-    kind, values = draw(types_and_values())
-    before = draw(st.sampled_from([0, 0, 0, 3]))
-    total = before + num_rows
-    try:
-        array = pa.array(draw(st.lists(values, min_size=total, max_size=total)), kind, from_pandas=draw(st.booleans()))
-        array = draw(st.sampled_from(FORMS))(array)[before:]
-    except (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError):
-        reject()
-    if draw(st.booleans()) and isinstance(array, pa.Array):
-        cut = draw(st.integers(0, num_rows))
-        array = pa.chunked_array([array[:cut], array[cut:]], array.type)
-    return array
-
-
-def _union(array):
-    codes = pa.array([position % 2 for position in range(len(array))], pa.int8())
-    return pa.UnionArray.from_sparse(codes, [array, pa.nulls(len(array), pa.int32())])
-
-
-FORMS = [
-    *[lambda array: array] * 8,
-    lambda array: array.dictionary_encode(),
-    lambda array: pc.run_end_encode(array),
-    _union,
-    lambda array: pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef"] * len(array), pa.binary(16))),
-    lambda array: pa.ExtensionArray.from_storage(pa.json_(), pa.array(["{}"] * len(array))),
-    lambda array: pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1] * len(array), pa.int8())),
-    lambda array: pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((len(array), 2))),
-]
-
-# Columns of Python, numpy, pandas and torch
-
-
-@st.composite
-def numpy_columns(draw, num_rows):
-    kinds = ["f2", "f4", "f8", ">f8", "g", "c16", "i1", "u2", "i8", ">i4", "u8", "?", "S3", "M8[ns]", "M8[D]", "m8[s]", "O", "f4,i4"]
-    kind = np.dtype(draw(st.sampled_from(kinds)))
-    shape = draw(st.sampled_from([(num_rows,), (num_rows,), (num_rows, 2), (num_rows, 0), (num_rows, 1, 2), (), (num_rows + 1,)]))
-    raw = draw(st.binary(min_size=kind.itemsize, max_size=kind.itemsize * 3)) if kind != object else b""
-    if kind == object:
-        array = np.empty(shape, object)
-        array.fill(draw(junk))
-    else:
-        with np.errstate(all="ignore"):
-            array = np.resize(np.frombuffer(raw[: len(raw) // kind.itemsize * kind.itemsize], kind), shape).copy()
-    if draw(st.booleans()) and array.ndim:
-        array = np.repeat(array, 2, axis=0)[::2]
-    array.flags.writeable = draw(st.booleans())
-    return np.ma.masked_array(array, mask=draw(st.booleans())) if draw(st.integers(0, 9)) == 0 else array
-
-
-SERIES = ["Int64", "Float32", "boolean", "string", "category", "object", "float64", "datetime64[ns]", "timedelta64[ns]", "Sparse[float]", "period[D]", "int64[pyarrow]", "string[pyarrow]", "datetime64[ns, UTC]", "UInt8", "interval"]
-
-
-@st.composite
-def pandas_columns(draw, num_rows):
-    values = draw(st.one_of(st.lists(st.one_of(st.none(), kind), min_size=num_rows, max_size=num_rows) for kind in (integers, floats, names, dates)))
-    index = draw(st.sampled_from([None, range(5, 5 + num_rows), [0] * num_rows]))
-    try:
-        return pd.Series(values, dtype=draw(st.sampled_from(SERIES)), index=index)
-    except Exception:  # noqa: BLE001 whatever pandas says of a type that does not fit
-        return pd.Series(values, dtype=object, index=index)
-
-
-@st.composite
-def torch_columns(draw, num_rows):
-    kind = draw(st.sampled_from([torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.int64, torch.bool, torch.complex64]))
-    shape = draw(st.sampled_from([(num_rows,), (num_rows,), (num_rows, 2), (num_rows, 2, 2), ()]))
-    tensor = torch.zeros(shape, dtype=kind).fill_(draw(st.integers(0, 4)))
-    form = draw(st.sampled_from(["plain", "plain", "grad", "sparse", "meta"]))
-    if form == "grad" and kind.is_floating_point:
-        return tensor.requires_grad_()
-    return tensor.to_sparse() if form == "sparse" and tensor.ndim else tensor.to("meta") if form == "meta" else tensor
-
-
-def python_columns(num_rows):
-    exact = {"min_size": num_rows, "max_size": num_rows}
-    return st.one_of(
-        st.lists(st.integers(0, 4), **exact),
-        st.lists(integers, **exact),
-        st.lists(floats, **exact),
-        st.lists(names, **exact),
-        st.lists(scalars, **exact),
-        st.lists(junk, **exact),
-        st.lists(st.lists(st.integers(-1, 5), max_size=3), **exact),
-        st.lists(st.lists(scalars, max_size=3), **exact),
-        st.lists(st.sampled_from([0.0, 1.0, None, float("nan")]), **exact).map(tuple),
-        junk,
-    )
-
-
-def columns(num_rows):
-    return st.one_of(make(num_rows) for make in (arrow_columns, arrow_columns, python_columns, numpy_columns, pandas_columns, torch_columns))
-
-
-# Tables
-
-
 @dataclass
 class TableCase:
     """A table, and who reads it.
@@ -269,7 +97,7 @@ class TableCase:
     def _data(self, folder):
         try:
             return BUILDERS[self.form](self.columns, folder, self.damage)
-        except Exception:  # noqa: BLE001 the table cannot be written in this form
+        except Exception:
             reject()
 
 
@@ -303,7 +131,10 @@ def _two_files(columns, folder, damage):
 
 def _csv(columns, folder, damage):
     (folder / "rows").mkdir()
-    texts = {"hist": lambda values: ["|".join(map(str, value)) for value in values], "pair": lambda values: [1] * len(values)}
+    texts = {
+        "hist": lambda values: ["|".join(map(str, value)) for value in values],
+        "pair": lambda values: [1] * len(values),
+    }
     frame = _frame([(name, texts.get(name, list)(values)) for name, values in columns], folder, [])
     frame.to_csv(folder / "rows" / "1.csv", index=False)
     return _damage(folder / "rows" / "1.csv", damage)
@@ -356,14 +187,18 @@ def tables(draw):
     rows = list(good_rows(num_rows).items())
     for _ in range(draw(st.sampled_from([0, 1, 1, 1, 2, 3]))):
         place = draw(st.integers(0, len(rows) - 1))
-        change = draw(st.sampled_from(["values"] * 12 + ["name", "drop", "twice"]))
+        change = draw(st.sampled_from(["values"] * 6 + ["type"] * 9 + ["name", "drop", "twice"]))
         name, values = rows[place]
-        rows[place : place + 1] = {
-            "values": lambda: [(name, draw(columns(num_rows)))],  # noqa: B023
-            "name": lambda: [(draw(st.one_of(names, scalars, st.just(("a", 1)))), values)],  # noqa: B023
-            "drop": list,
-            "twice": lambda: [(name, values)] * 2,  # noqa: B023
-        }[change]() or rows[:0]
+        rows[place : place + 1] = (
+            {
+                "values": lambda: [(name, draw(columns(num_rows)))],  # noqa: B023
+                "type": lambda: [(name, draw(likely_columns(values)))],  # noqa: B023
+                "name": lambda: [(draw(st.one_of(names, scalars, st.just(("a", 1)))), values)],  # noqa: B023
+                "drop": list,
+                "twice": lambda: [(name, values)] * 2,  # noqa: B023
+            }[change]()
+            or rows[:0]
+        )
         if not rows:
             break
     form = draw(st.sampled_from(list(BUILDERS)))
@@ -380,7 +215,38 @@ def tables(draw):
 # CSV and parquet files from scratch
 
 CELLS = st.one_of(
-    st.sampled_from(["", "1", "0", "1.5", "-1", "1e999", "nan", "NA", "null", "true", '"', '""', "'", '"a,b"', '"a\nb"', "1|2", " 1", "01", "0x1F", "2024-01-01", "99999999999999999999", "é", "\x00", "\r", "#", "=1+1", "\t", ";"]),
+    st.sampled_from(
+        [
+            "",
+            "1",
+            "0",
+            "1.5",
+            "-1",
+            "1e999",
+            "nan",
+            "NA",
+            "null",
+            "true",
+            '"',
+            '""',
+            "'",
+            '"a,b"',
+            '"a\nb"',
+            "1|2",
+            " 1",
+            "01",
+            "0x1F",
+            "2024-01-01",
+            "99999999999999999999",
+            "é",
+            "\x00",
+            "\r",
+            "#",
+            "=1+1",
+            "\t",
+            ";",
+        ]
+    ),
     st.integers(-2, 5).map(str),
 )
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1", "cp1252", "shift_jis"]
@@ -437,7 +303,9 @@ NAMED = st.one_of(
     st.tuples(st.just("a.csv"), csv_bytes()),
     st.tuples(st.just("a.csv.gz"), csv_bytes().map(gzip.compress)),
     st.tuples(st.just("a.parquet"), PARQUET),
-    st.tuples(st.sampled_from(["a.csv", "a.csv.gz", "a.parquet", "A.CSV", "a.txt"]), st.one_of(csv_bytes(), PARQUET, BYTES)),
+    st.tuples(
+        st.sampled_from(["a.csv", "a.csv.gz", "a.parquet", "A.CSV", "a.txt"]), st.one_of(csv_bytes(), PARQUET, BYTES)
+    ),
 )
 
 

@@ -47,7 +47,7 @@ class Case:
     source: str = "memory"
     precision: str = "fp32"
     scheduler: str = "OneCycleLR"
-    every_steps: int = 5
+    every_steps: int = 4
     epochs: int = EPOCHS
     checkpoints: bool = True
 

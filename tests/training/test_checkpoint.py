@@ -10,7 +10,7 @@ import torch
 
 from nextrec_like import Callback, InputWarning
 from nextrec_like.storage.lock import locked
-from nextrec_like.training import checkpoint, checkpoint_folder, training_state
+from nextrec_like.training import checkpoint, checkpoint_folder, trainer, training_state
 
 MODEL = {"expert_params": {"dims": [8], "norm": "batch", "dropout": 0.3}, "tower_params": {"dims": [4]}}
 COMPILED = {
@@ -70,6 +70,10 @@ class Noted:
         return getattr(self.rows, name)
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def figures(history):
     return [(r.epoch, r.loss, r.weights, r.valid, r.score, r.lr) for r in history.epochs], history.best_epoch
 
@@ -120,6 +124,17 @@ def test_training_resumes_within_an_epoch(every, reached, compiled, run, tmp_pat
     assert_equal_runs(straight, resumed)
     assert straight[1].steps_frame().equals(resumed[1].steps_frame())
     assert checkpoints(tmp_path) == {"epoch-0003", f"epoch-000{straight[1].best_epoch}"}
+
+
+@pytest.mark.parametrize("case", ["step scheduler", "grad_norm"])
+def test_training_resumes_between_the_last_step_of_an_epoch_and_its_validation(case, run, tmp_path, monkeypatch):
+    straight = run(COMPILED[case], epochs=3)
+    saved = {"checkpoint_dir": tmp_path, "checkpoint_params": {"every_steps": 4}}  # 4 steps an epoch
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(trainer.Trainer, "_validate", interrupt)
+        run(COMPILED[case], epochs=3, **saved)
+    assert checkpoints(tmp_path) == {"epoch-0000-step-000004"}
+    assert_equal_runs(straight, run(COMPILED[case], epochs=3, **saved, resume=True))
 
 
 def test_order_of_rows_in_a_resumed_epoch_is_that_of_the_whole_one(run, tmp_path):

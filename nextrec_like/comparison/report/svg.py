@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from nextrec_like.comparison.report.wording import MINUS, short
+from nextrec_like.printable import printable
 
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 COLOURS = ("ink", "muted", "faint", "grid", "good", "bad", "unsure", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8")
@@ -126,7 +127,8 @@ class Plot:
         """The figure as an ``<svg>`` element that scales with its place."""
         text = StringIO()
         self.figure.savefig(text, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-        root = ElementTree.fromstring(text.getvalue())
+        drawn = printable(text.getvalue(), keep="\n")  # XML has no control characters, and matplotlib writes them
+        root = ElementTree.fromstring(drawn)  # noqa: S314  its structure is that of matplotlib
         for styles in root.findall(f"{SVG}defs"):
             for style in styles.findall(f"{SVG}style"):  # it would hold for the whole page
                 styles.remove(style)
@@ -135,8 +137,9 @@ class Plot:
             self._tidy(element, used)
         view = root.get("viewBox", "")
         root.attrib.clear()
-        root.attrib.update({"class": "plot", "viewBox": view, "role": "img", "aria-label": self.title})
-        return Markup(re.sub(r"(?<=>)\s+(?=<)", "", ElementTree.tostring(root, encoding="unicode")))
+        root.attrib.update({"class": "plot", "viewBox": view, "role": "img", "aria-label": printable(self.title)})
+        # All text has been escaped by ElementTree.
+        return Markup(re.sub(r"(?<=>)\s+(?=<)", "", ElementTree.tostring(root, encoding="unicode")))  # noqa: S704
 
     def _tidy(self, element: ElementTree.Element, used: set[str]) -> None:
         element.tag = element.tag.removeprefix(SVG)

@@ -42,8 +42,12 @@ class Column:
         return source.numpy()[:, self.start : self.stop]
 
     def step(self, num_rows: int) -> int:
-        """Each how many-th of so many rows to look at."""
+        """Each how many-th of so many rows to look at, so that a wide feature does not take long."""
         return -(-num_rows * self.width // MAX_NUMBERS) or 1
+
+    def some(self, rows: PackedData) -> np.ndarray:
+        """Its values in these rows."""
+        return self.of(rows)[:: self.step(len(rows))]
 
 
 def columns_of(features: FeatureSet) -> list[Column]:
@@ -65,11 +69,19 @@ def codes(column: Column, values: np.ndarray) -> tuple[np.ndarray, int]:
     if column.vocab_size is None:
         edges, frequent = bin_edges(values, min(NUM_BINS, len(values) // BIN_ROWS + 1))
         return bins(edges, frequent, values), 2 * len(edges) + 1
-    code, size = _numbered(values, column.vocab_size)
+    code, size = numbered(values, column.vocab_size)
     if column.padded:
         code = np.where(values > 0, code, -1)
         code[:, 0] = np.where(values[:, 0] > 0, code[:, 0], size)  # the newest id stands first: there is none
     return code, size + 1
+
+
+def numbered(values: np.ndarray, vocab_size: int) -> tuple[np.ndarray, int]:
+    """The ids, or numbers for them if there are far more possible ones than rows; and one more than the largest."""
+    if vocab_size <= 4 * values.size:
+        return values, vocab_size
+    known = np.unique(values)
+    return np.searchsorted(known, values), len(known)
 
 
 def bin_edges(values: np.ndarray, num_bins: int) -> tuple[np.ndarray, np.ndarray]:
@@ -84,14 +96,6 @@ def bins(edges: np.ndarray, frequent: np.ndarray, values: np.ndarray) -> np.ndar
     below = np.searchsorted(edges, values)
     place = np.minimum(below, len(edges) - 1)
     return 2 * below + (frequent[place] & (edges[place] == values))
-
-
-def _numbered(values: np.ndarray, vocab_size: int) -> tuple[np.ndarray, int]:
-    """The ids, or numbers for them if there are far more possible ones than rows; and one more than the largest."""
-    if vocab_size <= 4 * values.size:
-        return values, vocab_size
-    known = np.unique(values)
-    return np.searchsorted(known, values), len(known)
 
 
 def _numbers(features: FeatureSet) -> Iterator[Column]:

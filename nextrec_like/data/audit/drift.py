@@ -6,8 +6,9 @@ import numpy as np
 
 from nextrec_like.data.audit.columns import Column, bin_edges, bins
 from nextrec_like.data.audit.findings import Finding
-from nextrec_like.data.audit.new_ids import counted, new_ids
+from nextrec_like.data.audit.new_ids import counted, new_ids, unknown_shares
 from nextrec_like.data.audit.parts import Part
+from nextrec_like.data.ids import MISSING
 
 LIMIT = 0.25
 """Population stability index above which a population counts as changed: Siddiqi, "Credit Risk Scorecards", 2006."""
@@ -28,35 +29,69 @@ def find_drift(train: Part, other: Part, columns: Sequence[Column], unknown: Col
     """
     worst: dict[str, Finding] = {}
     for column in columns:
-        found = new_ids(train, other, column, column.feature in unknown) or _drift(train, other, column)
+        has_unknown = column.feature in unknown
+        found = new_ids(train, other, column, has_unknown) or _drift(train, other, column, has_unknown)
         if found is not None:
             worst[column.feature] = max(found, worst.get(column.feature, found), key=lambda each: each.value)
     return list(worst.values())
 
 
-def _drift(train: Part, other: Part, column: Column) -> Finding | None:
-    first, second = (column.of(part.sample)[:: column.step(len(part.sample))] for part in (train, other))
+def _drift(train: Part, other: Part, column: Column, has_unknown: bool) -> Finding | None:
+    values = [column.some(part.sample) for part in (train, other)]
     if column.vocab_size is None:
-        edges, own = bin_edges(first, NUM_BINS)
-        binned, num_bins = [bins(edges, own, values) for values in (first, second)], 2 * len(edges) + 1
+        edges, own = bin_edges(values[0], NUM_BINS)
+        binned, num_bins = [bins(edges, own, each) for each in values], 2 * len(edges) + 1
     else:
-        ids, count = counted(first, column.vocab_size)
+        ids, count = counted(values[0], column.vocab_size)
         frequent = np.sort(ids[np.argsort(count, kind="stable")[-FREQUENT:]])
-        binned, num_bins = [_places(frequent, values) for values in (first, second)], len(frequent) + 1
-    counts = [_counts(place, num_bins, part, column) for place, part in zip(binned, (train, other))]
-    index, noise = stability(*counts)
+        binned, num_bins = [_places(frequent, each, has_unknown) for each in values], len(frequent) + 2
+    first, second = (_counts(place, num_bins, part, column) for place, part in zip(binned, (train, other)))
+    index, noise = stability(first, second)
+    if has_unknown and index - noise > LIMIT:
+        index, noise = stability(_as_new_rows(first, second, train, column), second)
     return Finding("drift", column.name, f"PSI {index:.2f}", index, part=other.name) if index - noise > LIMIT else None
 
 
+def _places(frequent: np.ndarray, values: np.ndarray, has_unknown: bool) -> np.ndarray:
+    """Number of the frequent id, ascending; the next number for any other id, and the one after it for unknown ids."""
+    place = np.minimum(np.searchsorted(frequent, values), len(frequent) - 1)
+    places = np.where(frequent[place] == values, place, len(frequent))
+    return np.where(values == MISSING, len(frequent) + 1, places) if has_unknown else places
+
+
 def _counts(binned: np.ndarray, num_bins: int, part: Part, column: Column) -> np.ndarray:
-    """Rows in each bin; so many of them as if each were drawn by itself, shape ``(num_bins,)``."""
-    width = binned.shape[1]
+    """Rows in each bin, so many of them as if each were drawn by itself, shape ``(num_bins,)``.
+
+    Args:
+        binned: Bin of each value, shape ``(N, W)``.
+        num_bins: Number of bins.
+        part: Where the rows are from.
+        column: What the values are of.
+    """
     if part.places is None:
-        return np.bincount(binned.ravel(), minlength=num_bins) / width
-    places = part.places[:: column.step(len(part.places))]
-    cell = binned + num_bins * places[:, None]
-    counts = np.bincount(cell.ravel(), minlength=num_bins * (part.places[-1] + 1)).reshape(-1, num_bins) / width
-    return counts.sum(axis=0) / design_effect(counts)
+        return np.bincount(binned.ravel(), minlength=num_bins) / binned.shape[1]
+    cell = binned + num_bins * part.places[:: column.step(len(part.places)), None]
+    counts = np.bincount(cell.ravel(), minlength=num_bins * (part.places[-1] + 1)).reshape(-1, num_bins)
+    return counts.sum(axis=0) / (binned.shape[1] * design_effect(counts / binned.shape[1]))
+
+
+def _as_new_rows(counts: np.ndarray, other: np.ndarray, train: Part, column: Column) -> np.ndarray:
+    """The counts of training rows if their ids were looked up as those of new rows are: more of them are unknown.
+
+    Where not all rows are known, as many as in the other part; fewer there are a difference in any case.
+
+    Args:
+        counts: Of training rows, those of infrequent and of unknown ids last, shape ``(B,)``.
+        other: Of another part, shape ``(B,)``.
+        train: Training rows.
+        column: What the counts are of.
+    """
+    more = other[-1] / other.sum() - counts[-1] / counts.sum()
+    if train.is_complete:
+        ids = column.of(train.known)
+        more = unknown_shares(column, ids[ids >= column.padded], True)[1] * (ids >= column.padded).mean()
+    moved = np.clip(more * counts.sum(), 0, counts[-2])
+    return np.append(counts[:-2], [counts[-2] - moved, counts[-1] + moved])
 
 
 def stability(train: np.ndarray, other: np.ndarray) -> tuple[float, float]:
@@ -85,13 +120,7 @@ def design_effect(counts: np.ndarray) -> float:
     Args:
         counts: In each piece and bin, shape ``(G, B)``.
     """
-    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / counts.sum()
+    expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0) / max(counts.sum(), 1)
     used = expected > 0
     freedom = (used.any(axis=1).sum() - 1) * (used.any(axis=0).sum() - 1)
     return max(1.0, float((np.square(counts - expected)[used] / expected[used]).sum() / max(freedom, 1)))
-
-
-def _places(frequent: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Number of the frequent id, ascending, or the next number for any other."""
-    place = np.minimum(np.searchsorted(frequent, values), len(frequent) - 1)
-    return np.where(frequent[place] == values, place, len(frequent))

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nextrec_like.printable import printable
+
 ADVICE = {  # in the order of the table: what makes a result wrong stands before what only wastes a column
     "label copy": "remove it, unless it is known before the label",
     "leak": "remove it, unless it is known before the label",
@@ -57,11 +59,10 @@ def describe(findings: Sequence[Finding]) -> str:
 
 
 def _cells(finding: Finding) -> tuple[str, ...]:
-    about = finding.about if finding.part is None else " in ".join(filter(None, (finding.about, finding.part)))
-    return finding.kind, _clean(about), _clean(finding.task or "-"), finding.found, finding.advice
+    about = _short(finding.about) if finding.part is None else f"{_short(finding.about)} in {_short(finding.part)}"
+    return finding.kind, about, _short(finding.task or "-"), printable(finding.found), finding.advice
 
 
-def _clean(name: str) -> str:
-    """A name on one line of bounded length, without control characters, which a terminal would obey."""
-    printable = "".join(letter if letter.isprintable() else "?" for letter in name)
-    return printable if len(printable) <= MAX_NAME else printable[: MAX_NAME - 3] + "..."
+def _short(name: str) -> str:
+    shown = printable(name)
+    return shown if len(shown) <= MAX_NAME else f"{shown[: MAX_NAME - 3]}..."

@@ -38,7 +38,7 @@ def find_leaks(sample: PackedData, columns: Sequence[Column], tasks: TaskSet) ->
     worst: dict[tuple[str, str | None], Finding] = {}
     for column in columns:
         step = column.step(len(sample))
-        for finding in _of_column(column, column.of(sample)[::step], half[::step], targets[step]):
+        for finding in _of_column(column, column.some(sample), half[::step], targets[step]):
             key = column.feature, finding.task
             worst[key] = max(finding, worst.get(key, finding), key=lambda each: each.value)
     return list(worst.values())

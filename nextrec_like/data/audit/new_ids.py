@@ -27,13 +27,37 @@ def new_ids(train: Part, other: Part, column: Column, has_unknown: bool) -> Find
     """
     if column.vocab_size is None or not (train.is_complete or has_unknown):
         return None
-    values = column.of(other.sample)[:: column.step(len(other.sample))]
-    for rows in [train.sample] if train.sample is train.known else [train.sample, train.known]:
-        share, expected = _shares(column, column.of(rows), values, has_unknown, train.is_complete)
-        if share - expected - DEVIATIONS * np.sqrt(0.25 / len(values)) <= LIMIT:
+    values = column.some(other.sample)
+    values = values[values >= column.padded]
+    for rows in (column.some(train.sample), column.of(train.known)):
+        ids = rows[rows >= column.padded]
+        known = ids[ids != MISSING] if has_unknown else ids
+        new = ~np.isin(values, known) if train.is_complete else values == MISSING
+        share, expected = new.sum() / max(len(values), 1), sum(unknown_shares(column, ids, has_unknown))
+        if share - expected - DEVIATIONS * np.sqrt(0.25 / len(other.sample)) <= LIMIT:
             return None
     words = f"{share:.1%} of the ids are not known from training, to expect {expected:.1%}"
-    return Finding("new ids", column.name, words, share, part=other.name)
+    return Finding("new ids", column.name, words, float(share), part=other.name)
+
+
+def unknown_shares(column: Column, ids: np.ndarray, has_unknown: bool) -> tuple[float, float]:
+    """Share of training rows whose id is unknown, and of those whose id would be if the row were a new one.
+
+    These are the rows whose id has no second row (Good, "The Population Frequencies of Species and the Estimation of
+    Population Parameters", Biometrika 1953). Where id 1 stands for values with too few rows, they are the rows of the
+    rarest known value.
+
+    Args:
+        column: What the ids are of.
+        ids: Without padding, any shape.
+        has_unknown: Whether id 1 stands for all unknown values.
+    """
+    assert column.vocab_size is not None
+    different, count = counted(ids, column.vocab_size)
+    unknown = (different == MISSING) & has_unknown
+    rarest = count[~unknown].min(initial=HIGHEST_MIN_COUNT) if has_unknown else 1
+    rows = max(ids.size, 1)
+    return float(count[unknown].sum() / rows), float(count[~unknown & (count <= rarest)].sum() / rows)
 
 
 def counted(values: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -44,22 +68,3 @@ def counted(values: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray
     count = np.bincount(values.ravel())
     ids = np.flatnonzero(count)
     return ids, count[ids]
-
-
-def _shares(
-    column: Column, train: np.ndarray, other: np.ndarray, has_unknown: bool, is_complete: bool
-) -> tuple[float, float]:
-    """Share of the ids of the other part that have no training row, and the share to expect if it is drawn alike.
-
-    That is the share of training rows whose id has no second row (Good, "The Population Frequencies of Species and the
-    Estimation of Population Parameters", Biometrika 1953). Where id 1 stands for values with too few rows, a row of
-    the rarest known value counts too, because its value would be unknown without it.
-    """
-    assert column.vocab_size is not None
-    ids, count = counted(train[train >= column.padded], column.vocab_size)
-    unknown = (ids == MISSING) & has_unknown
-    rarest = count[~unknown].min(initial=HIGHEST_MIN_COUNT) if has_unknown else 1
-    expected = count[unknown | (count <= rarest)].sum() / max(count.sum(), 1)
-    values = other[other >= column.padded]
-    new = ~np.isin(values, ids[~unknown]) if is_complete else values == MISSING
-    return float(new.sum() / max(len(values), 1)), float(expected)

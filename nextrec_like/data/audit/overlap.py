@@ -22,7 +22,7 @@ def find_overlap(train: Part, other: Part) -> list[Finding]:
     training rows as often as a training row is found among the rest of them. And where rows are equal because ids are
     unknown, the other part says so itself. So the larger share of rows that are in their own part twice is natural.
     Parts are never quite alike, so the odds may be a quarter larger: on census_income, beibei, deskdrop and synthetic
-    logs with three to thirty features, split by chance or time, they were at most a twelfth larger. In a sample of the
+    logs with two to thirty features, split by chance or time, they were at most a twelfth larger. In a sample of the
     training rows only some copies are found, so the least share that matters is smaller there.
     """
     found = _overlap(train.known.spread(HASHED_ROWS)[0], other.known.spread(HASHED_ROWS)[0], train.num_rows)

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import numpy as np
 
-from nextrec_like.data.audit.columns import Column, codes
+from nextrec_like.data.audit.columns import Column, codes, numbered
 from nextrec_like.data.audit.findings import Finding
 from nextrec_like.data.audit.parts import Part
 from nextrec_like.data.packed import PackedData
@@ -29,7 +29,7 @@ def find_duplicates(train: Part, columns: Sequence[Column]) -> list[Finding]:
     """Columns that are equal to an earlier one; ids also up to other numbers for the same ids."""
     alike: dict[Hashable, list[Column]] = defaultdict(list)
     for column in columns:
-        mark = _mark(column, column.of(train.sample)[:: column.step(len(train.sample))])
+        mark = _mark(column, column.some(train.sample))
         if mark is not None:
             alike[mark].append(column)
     findings = []
@@ -71,13 +71,15 @@ def _relation(first: Column, second: Column, rows: PackedData) -> str | None:
     one, two = first.of(rows), second.of(rows)
     if np.array_equal(one, two):
         return "equal to"
-    if first.vocab_size is not None and _determines(one, two) and _determines(two, one):
-        return "other numbers for the ids of"
-    return None
+    if first.vocab_size is None or second.vocab_size is None:
+        return None
+    (one, num_one), (two, num_two) = numbered(one, first.vocab_size), numbered(two, second.vocab_size)
+    renamed = _determine(one, num_one, two) and _determine(two, num_two, one)
+    return "other numbers for the ids of" if renamed else None
 
 
-def _determines(ids: np.ndarray, others: np.ndarray) -> bool:
+def _determine(ids: np.ndarray, size: int, others: np.ndarray) -> bool:
     """Whether equal ids always stand beside equal others."""
-    image = np.zeros(int(ids.max()) + 1, np.int64)
+    image = np.zeros(size, np.int64)
     image[ids] = others
     return np.array_equal(image[ids], others)

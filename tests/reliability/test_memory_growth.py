@@ -1,0 +1,13 @@
+"""A training holds no more with each epoch: the short form of memory_growth.py."""
+
+from itertools import product
+
+import pytest
+from memory_growth import SOURCES, WEIGHTINGS, measure
+
+
+@pytest.mark.parametrize(("weighting", "source"), product(WEIGHTINGS, SOURCES))
+def test_no_tensor_thread_or_open_file_is_left_by_an_epoch(weighting, source, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    figures = measure(weighting, source, steps=400)
+    assert figures["held_first"] == figures["held_last"]
