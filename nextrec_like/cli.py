@@ -322,13 +322,13 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Shows an `InputWarning` as one line, without the line of code that it comes from."""
+    """Shows an `InputWarning` without the line of code that it comes from."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 
         def show_plain(message: Warning | str, category: type[Warning], *rest: object) -> None:
             if issubclass(category, InputWarning):
-                write_lines(sys.stderr, f"warning: {printable(str(message))}")
+                write_lines(sys.stderr, f"warning: {message}")
             else:
                 show(message, category, *rest)  # type: ignore[arg-type]
 

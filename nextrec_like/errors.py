@@ -22,6 +22,10 @@ class InputError(ValueError):
         super().__init__(line if len(line) <= LENGTH else f"{line[: LENGTH - 300]} ... {line[-200:]}")
 
 
+class StorageError(InputError):
+    """A file or folder cannot be written, which may be mended without a change of the input."""
+
+
 class DivergedError(InputError):
     """A loss is no longer finite; no single argument is to blame."""
 
@@ -108,7 +112,9 @@ def integer_in(what: str, value: object, low: int = 0) -> int:
         InputError: If it is not an integer from `low` on.
     """
     if not isinstance(value, Integral) or isinstance(value, bool) or not low <= int(value) < 2**63:
-        raise InputError(f"{what} should be a {'positive' if low else 'non-negative'} integer. Received {value!r}.")
+        below = " below 2**63" if isinstance(value, Integral) and int(value) >= 2**63 else ""
+        rule = f"{'positive' if low else 'non-negative'} integer{below}"
+        raise InputError(f"{what} should be a {rule}. Received {value!r}.")
     return int(value)
 
 

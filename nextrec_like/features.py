@@ -11,6 +11,8 @@ from nextrec_like.errors import InputError, did_you_mean, one_of, positive_int
 
 F = TypeVar("F")
 POOLINGS = ("mean", "sum", "max", "target_attention")
+MAX_PER_ROW = 2**20
+"""Numbers or ids of one feature in a row; more than a million are a mistake, which would take all memory."""
 
 
 def auto_embedding_dim(vocab_size: int) -> int:
@@ -33,6 +35,7 @@ class DenseFeature:
     def __post_init__(self) -> None:
         check_name("Feature", self.name)
         make_int(self, "dim")
+        check_per_row("dim", f"feature `{self.name}`", self.dim)
 
 
 class IdFeature:
@@ -110,6 +113,7 @@ class SequenceFeature(IdFeature):
     def __post_init__(self) -> None:
         super().__post_init__()
         make_int(self, "max_len")
+        check_per_row("max_len", f"feature `{self.name}`", self.max_len)
         one_of(f"pooling of feature `{self.name}`", self.pooling, POOLINGS)
         if self.query is not None:
             check_name("Query", self.query)
@@ -244,6 +248,12 @@ def make_int(feature: DenseFeature | IdFeature, field: str) -> None:
     """Turns a field into an int, so that numpy integers are welcome; raises if it is not a positive integer."""
     value = positive_int(f"`{field}` of feature `{feature.name}`", getattr(feature, field))
     object.__setattr__(feature, field, value)
+
+
+def check_per_row(parameter: str, owner: str, value: int) -> None:
+    """Raises if a feature would have more numbers in a row than any has."""
+    if value > MAX_PER_ROW:
+        raise InputError(f"`{parameter}` of {owner} should be at most {MAX_PER_ROW:,}. Received {value}.")
 
 
 def checked_list(parameter: str, features: Iterable[F] | None, kind: type[F]) -> list[F]:

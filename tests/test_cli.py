@@ -93,7 +93,8 @@ def newest(folder, name):
 def test_run_folder_holds_config_versions_history_metrics_and_model(here):
     folder = here / "runs" / "job-001"
 
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.glob("[!.]*")) == [
+        "checkpoints",
         "config.yaml",
         "history.jsonl",
         "metrics.json",
@@ -280,11 +281,19 @@ def test_divergence_is_no_mistake_at_one_place(here, run):
     assert "training diverged" in err
 
 
-def test_run_without_an_epoch_leaves_no_folder(here, run):
-    run(*diverging("early"))
+def test_run_that_diverges_keeps_its_last_good_state(here, run):
+    _, _, err = run(*diverging("early"))
     run("train", "job.yaml", "--set", "name=early")
 
-    assert [path.name for path in (here / "runs").glob("early-*")] == ["early-001"]
+    assert "the last state is saved in 'runs/early-001/checkpoints/seed_0/epoch-0000-step-" in err
+    assert sorted(path.name for path in (here / "runs").glob("early-*")) == ["early-001", "early-002"]
+
+
+def test_run_with_nothing_to_keep_leaves_no_folder(here, run):
+    run(*diverging("gone"), "--set", "checkpoints=false")
+    run("train", "job.yaml", "--set", "name=gone")
+
+    assert [path.name for path in (here / "runs").glob("gone-*")] == ["gone-001"]
 
 
 def test_history_survives_a_run_that_breaks_off(here, run, monkeypatch):
@@ -597,7 +606,7 @@ def test_ids_of_csv_files_are_text_from_training_to_prediction(here, run, tmp_pa
 
 
 def test_input_warnings_are_one_clean_line(here, run, monkeypatch):
-    def warn(config, echo):
+    def warn(config, **options):
         warnings.warn("Task `a` has only the label 0.", InputWarning, stacklevel=1)
 
     monkeypatch.setattr(cli_module, "train", warn)
@@ -606,7 +615,7 @@ def test_input_warnings_are_one_clean_line(here, run, monkeypatch):
 
 
 def test_interruption_has_status_130(here, run, monkeypatch):
-    def interrupt(config, echo):
+    def interrupt(config, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli_module, "train", interrupt)
@@ -626,14 +635,20 @@ def test_ctrl_c_keeps_the_epochs_before_it(here, run, monkeypatch):
     status, _, err = run("train", "job.yaml", "--set", "name=stopped")
 
     history = (here / "runs" / "stopped-001" / "history.jsonl").read_text()
-    assert (status, err) == (130, "\ninterrupted; history so far in runs/stopped-001\n")
+    assert status == 130
+    assert err == (
+        "\ninterrupted by SIGINT; the last state is saved in 'runs/stopped-001/checkpoints/seed_0/epoch-0001'; "
+        "the same command with `--resume` goes on\n"
+    )
     assert [json.loads(line)["epoch"] for line in history.splitlines()] == [1]
 
 
-def test_ctrl_c_in_the_first_epoch_leaves_no_folder(here, run, monkeypatch):
+def test_ctrl_c_without_checkpoints_leaves_what_there_is(here, run, monkeypatch):
     monkeypatch.setattr(HistoryWriter, "on_step_end", lambda *_: signal.raise_signal(signal.SIGINT))
 
-    assert run("train", "job.yaml", "--set", "name=hasty")[::2] == (130, "\ninterrupted\n")
+    status, _, err = run("train", "job.yaml", "--set", "name=hasty", "--set", "checkpoints=false")
+
+    assert (status, err) == (130, "\ninterrupted\n")
     assert not list((here / "runs").glob("hasty-*"))
 
 
@@ -653,7 +668,7 @@ def test_ctrl_c_during_the_imports_shows_no_traceback(monkeypatch, capsys):
 
 
 def test_a_bug_is_not_hidden(here, run, monkeypatch):
-    def fail(config, echo):
+    def fail(config, **options):
         raise ZeroDivisionError
 
     monkeypatch.setattr(cli_module, "train", fail)

@@ -127,9 +127,9 @@ def test_names_of_files_are_escaped(name, run):
     assert len(errors.splitlines()) == 1
 
 
-def test_a_warning_is_one_line(place, run, monkeypatch):
+def test_a_warning_steers_nothing(place, run, monkeypatch):
     def warned(arguments):
         warnings.warn("a\nb\x1b[31m\u202e", InputWarning, stacklevel=2)
 
     monkeypatch.setattr("nextrec_like.cli.run_train", warned)
-    assert run("train", "job.yaml")[2] == "warning: a\\nb\\x1b[31m\\u202e\n"
+    assert run("train", "job.yaml")[2] == "warning: a\nb\\x1b[31m\\u202e\n"

@@ -11,6 +11,7 @@ from nextrec_like.comparison.judging import check_parts, open_store
 from nextrec_like.comparison.report import write_report
 from nextrec_like.comparison.results import Results
 from nextrec_like.comparison.running import Pool, Request, Runner
+from nextrec_like.comparison.running.work import Workspace
 from nextrec_like.comparison.selection import Choice, Selection
 from nextrec_like.comparison.variants import Variant, as_compared, expand
 from nextrec_like.config import Config, load_config, read_data, resolve
@@ -73,6 +74,8 @@ def compare(
     check_parts(config, tables)
     fingerprint = data_fingerprint(tables)
     say(f"{describe_data(config, tables)}\n  data fingerprint {fingerprint[:16]}")
+    if config.data.checks:
+        Workspace(config, tables).warn()
     store = open_store(config, tables, fingerprint)
     with locked(store.path, "compares"), Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
         runner = Runner(store, fingerprint, pool, say, retry_failed)

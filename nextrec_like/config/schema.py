@@ -63,6 +63,7 @@ class DataSection(Section):
     split: Split | None = None
     streaming: bool | Literal["auto"] = FIT["streaming"]
     cache_dir: str | None = FIT["cache_dir"]
+    checks: bool = FIT["check_data"]
 
     @model_validator(mode="after")
     def _check_sources(self) -> "DataSection":

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TypeAlias
 
 from nextrec_like.errors import InputError, as_float, did_you_mean, one_of
-from nextrec_like.features import POOLINGS, check_name
+from nextrec_like.features import POOLINGS, check_name, check_per_row
 
 SCALINGS = ("none", "standard", "min_max", "log1p", "quantile")
 FILLS = ("mean", "median")
@@ -125,6 +125,7 @@ class SequenceColumn:
         check_name("Column", self.name)
         check_ids(self)
         check_at_least(self.name, "max_len", self.max_len, 1)
+        check_per_row("max_len", f"column `{self.name}`", self.max_len)
         if self.separator is not None and (not isinstance(self.separator, str) or not self.separator):
             raise InputError(
                 f"`separator` of column `{self.name}` should be a non-empty string. Received {self.separator!r}."
@@ -206,7 +207,8 @@ def check_ids(column: IdColumn | SequenceColumn) -> None:
 
 def check_at_least(owner: str, parameter: str, value: object, minimum: int) -> None:
     """Raises if a value is not an integer of at least `minimum`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value < 2**63:
+        below = " and below 2**63" if isinstance(value, int) and value >= 2**63 else ""
         raise InputError(
-            f"`{parameter}` of column `{owner}` should be an integer of at least {minimum}. Received {value!r}."
+            f"`{parameter}` of column `{owner}` should be an integer of at least {minimum}{below}. Received {value!r}."
         )

@@ -185,7 +185,13 @@ def pack(
     """
     labels = None if tasks is None else read_labels(table, features, tasks)
     tensor = None if labels is None else torch.from_numpy(labels.astype(np.float32))
-    return PackedData(Batch(_pack_ids(table, features), _pack_dense(table, features), tensor), labels, group)
+    try:
+        return PackedData(Batch(_pack_ids(table, features), _pack_dense(table, features), tensor), labels, group)
+    except MemoryError as error:
+        raise InputError(
+            f"There is no memory for {table.num_rows:,} rows of {features.num_id_columns:,} ids and "
+            f"{features.dense_dim:,} numbers; lower `max_len` of sequences, or stream the rows from parquet files."
+        ) from error
 
 
 def _pack_ids(table: pa.Table, features: FeatureSet) -> Tensor:

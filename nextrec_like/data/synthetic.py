@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nextrec_like.errors import checked_seed, positive_int
+from nextrec_like.data.memory import available_memory
+from nextrec_like.errors import InputError, checked_seed, positive_int
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -16,6 +17,8 @@ Objects = npt.NDArray[np.object_]
 NUM_CATEGORIES = 24
 NUM_FACTORS = 4
 MAX_HISTORY = 10
+ROW_BYTES = 1_000
+"""About what an impression takes at the most while the log is drawn."""
 FIRST_SECOND = 1_700_000_000
 CITIES = np.array(["amsterdam", "berlin", "lisbon", "madrid", "oslo", "paris", "rome", "vienna"], dtype=object)
 DEVICES = np.array(["desktop", "phone", "tablet"], dtype=object)
@@ -93,6 +96,8 @@ def synthetic_funnel(num_rows: int = 100_000, seed: int = 0) -> pd.DataFrame:
         InputError: If ``num_rows`` is not positive.
     """
     num_rows = positive_int("`num_rows`", num_rows)
+    if num_rows > available_memory() // ROW_BYTES:
+        raise InputError(f"There is no memory for `num_rows` {num_rows:,}, at about {ROW_BYTES} bytes each; lower it.")
     rng = np.random.Generator(np.random.PCG64(checked_seed(seed)))
     items = _draw_items(rng, num_items=int(np.clip(num_rows // 50, NUM_CATEGORIES, 20_000)))
     users = _draw_users(rng, num_users=int(np.clip(num_rows // 20, 20, 200_000)))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nextrec_like.errors import InputError
+from nextrec_like.errors import StorageError
 
 PART = re.compile(r"\..+\.(\d+|old)")
 """Names that `part_of` and `aside_of` give."""
@@ -108,7 +108,7 @@ def writing(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
+        raise StorageError(
             f"{what} `{path}` cannot be written: {error.strerror or error}. What was written before is complete; free "
             f"some space or give another folder."
         ) from error

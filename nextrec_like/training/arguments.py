@@ -5,10 +5,13 @@ from pathlib import Path
 
 from torch import nn
 
+from nextrec_like.data.audit import audit, describe
 from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.source import Rows
-from nextrec_like.errors import InputError, number_in
+from nextrec_like.errors import InputError, number_in, warn
+from nextrec_like.features import FeatureSet
 from nextrec_like.objectives import Objective
+from nextrec_like.tasks import TaskSet
 from nextrec_like.training.checkpoint import Checkpoint, CheckpointParams
 from nextrec_like.training.compiled import Compiled
 from nextrec_like.training.settings import Settings
@@ -41,6 +44,23 @@ def check_validation(settings: Settings, parts: Compiled, has_data: bool, valid_
     elif not has_data and (settings.patience is not None or parts.schedule.needs_score):
         what = "`patience`" if settings.patience is not None else "ReduceLROnPlateau"
         raise InputError(f"{what} needs validation data; pass `valid_data` or `valid_split`.")
+
+
+def warn_of_data(features: FeatureSet, tasks: TaskSet, rows: Mapping[str, Rows], *, processed: bool) -> None:
+    """Warns of what is odd in the data, as one table; see `audit`.
+
+    Args:
+        features: What the rows hold.
+        tasks: Whose labels they hold.
+        rows: By part, with ``train``.
+        processed: Whether a processor has encoded them, so that an id of 1 is an unknown value.
+    """
+    unknown = [feature.name for feature in features.ids] if processed else []
+    others = {part: each for part, each in rows.items() if part != "train"}
+    findings = audit(features, tasks, rows["train"], others, unknown)
+    if findings:
+        how = "`check_data=False`, or in a configuration `data.checks: false`, switches this off"
+        warn(f"Before training, what looks wrong with the data ({how}):\n{describe(findings)}")
 
 
 def check_training_rows(model: nn.Module, rows: Rows, settings: Settings, objective: Objective) -> None:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
+from nextrec_like.data.streaming import StreamedData
 from nextrec_like.data.tables import TableLike
 from nextrec_like.errors import InputError, warn, within
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
@@ -22,6 +23,7 @@ from nextrec_like.training.arguments import (
     check_training_rows,
     check_validation,
     checkpoint_in,
+    warn_of_data,
 )
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint import Checkpoint
@@ -33,7 +35,7 @@ from nextrec_like.training.predictor import Predictor
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
 from nextrec_like.training.reading import Reading, split_rows
 from nextrec_like.training.saving import describe
-from nextrec_like.training.settings import Settings
+from nextrec_like.training.settings import Settings, checked_switch
 from nextrec_like.training.trainer import Trainer
 from nextrec_like.weighting import WeightingSpec
 
@@ -150,8 +152,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
 
     def fit(
         self,
-        train: TableLike | PackedData,
-        valid_data: TableLike | PackedData | None = None,
+        train: TableLike | PackedData | StreamedData,
+        valid_data: TableLike | PackedData | StreamedData | None = None,
         *,
         valid_split: float | None = None,
         epochs: int = 1,
@@ -174,6 +176,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         max_skipped_steps: int = 50,
         streaming: bool | str = "auto",
         cache_dir: str | Path | None = None,
+        check_data: bool = True,
         device_data: bool | str = "auto",
         verbose: int = 1,
     ) -> History:
@@ -184,7 +187,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
 
         Args:
             train: Training rows: DataFrame, dict of arrays, pyarrow table, CSV or parquet file, folder, list of files;
-                or rows that `data.packed.pack` has packed already, for this model's features and tasks.
+                or what `pack` has made of them.
             valid_data: Validation rows, for metrics, early stopping and the best weights.
             valid_split: Share of the training rows to validate on instead, drawn at random with the seed.
             epochs: Number of passes.
@@ -217,6 +220,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 Streamed rows are shuffled within windows; see `StreamedData`.
             cache_dir: Folder for packed rows, where rows are streamed. One pass before the first epoch writes it; then
                 and in later trainings on the same files, nothing is decoded.
+            check_data: Whether to look for leaked labels, rows in both parts, drift, and columns that are constant or
+                equal, and to warn of them; see `data.audit.audit`.
             device_data: Whether a GPU holds all rows: True, False, or ``auto`` (if half of its free memory is enough).
                 Otherwise batches are copied there ahead of use.
             verbose: 0 is silent.
@@ -262,6 +267,9 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                     valid_data, labels=True, metrics=settings.metrics, group_id=group_id, reading=reading, part="valid"
                 )
         check_training_rows(self, rows, settings, parts.objective)
+        if checked_switch("`check_data`", check_data):
+            by_part = {"train": rows} if valid is None else {"train": rows, "valid": valid}
+            warn_of_data(self.features, self.tasks, by_part, processed=self.processor is not None)
         trainer = Trainer(
             self,
             parts,

@@ -159,6 +159,29 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         parts = list(self._predictions(self._rows(data, labels=False, reading=Reading(streaming)), device))
         return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, index=index)
 
+    def pack(
+        self,
+        data: TableLike,
+        *,
+        group_id: str | None = None,
+        streaming: bool | str = "auto",
+        cache_dir: str | Path | None = None,
+    ) -> PackedData | StreamedData:
+        """Reads and encodes rows with labels once; `fit` and `evaluate` take the result as data, as often as needed.
+
+        Args:
+            data: Rows in any form that `fit` takes.
+            group_id: Column with the group of each row, if ``gauc`` is to be computed.
+            streaming: As in `fit`.
+            cache_dir: Folder for packed rows, where rows are streamed.
+
+        Raises:
+            InputError: For data or arguments that break a rule.
+        """
+        metrics = ("gauc",) if group_id is not None else ()
+        reading = Reading(streaming, cache_dir)
+        return self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=reading, part="")
+
     def save(self, folder: str | Path) -> None:
         """Writes the model and its fitted processor: safetensors, JSON and parquet; no pickle.
 
@@ -223,14 +246,14 @@ class Predictor(nn.Module, metaclass=ABCMeta):
 
     def _rows(
         self,
-        data: TableLike | PackedData,
+        data: TableLike | PackedData | StreamedData,
         *,
         labels: bool,
         reading: Reading,
         metrics: Sequence[str] = (),
         group_id: str | None = None,
         part: str = "train",
-    ) -> Rows:
+    ) -> PackedData | StreamedData:
         """The rows, packed in memory or streamed.
 
         Args:
@@ -241,6 +264,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             group_id: Column with the groups.
             part: Name of their folder in a cache.
         """
+        if isinstance(data, StreamedData):
+            return data
         tasks, grouped = self.tasks if labels else None, "gauc" in metrics
         files = files_to_stream(data, reading.streaming, self.features, tasks)
         if isinstance(data, PackedData):

@@ -118,7 +118,7 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
     path = inside(Path(folder), WEIGHTS, f"the saved model is incomplete; {FIX}")
     try:
         return load_file(path)
-    except (SafetensorError, OSError, KeyError) as error:  # KeyError: a type of numbers that torch does not have
+    except (SafetensorError, OSError, MemoryError, KeyError) as error:  # KeyError: a type of numbers that torch does not have
         raise InputError(f"File `{path}` could not be read: {error}; the saved model is damaged; {FIX}.") from error
 
 

@@ -63,16 +63,16 @@ class Settings:
         return cls(
             epochs=positive_int("`epochs`", epochs),
             batch_size=positive_int("`batch_size`", batch_size),
-            shuffle=_checked_switch("`shuffle`", shuffle),
+            shuffle=checked_switch("`shuffle`", shuffle),
             metrics=names,
             monitor=Monitor.of(monitor, names, tasks),
             patience=None if patience is None else positive_int("`patience`", patience),
             min_delta=number_in("`min_delta`", min_delta),
-            restore_best=_checked_switch("`restore_best`", restore_best),
+            restore_best=checked_switch("`restore_best`", restore_best),
             seed=checked_seed(seed),
             callbacks=_checked_callbacks(callbacks),
             log_every=positive_int("`log_every`", log_every),
-            diagnose=_checked_switch("`diagnose`", diagnose),
+            diagnose=checked_switch("`diagnose`", diagnose),
             max_skipped_steps=positive_int("`max_skipped_steps`", max_skipped_steps),
             verbose=integer_in("`verbose`", int(verbose) if isinstance(verbose, bool) else verbose),
         )
@@ -82,7 +82,8 @@ class Settings:
         return replace(self, seed=(self.seed + number * SEED_STEP) % 2**63)
 
 
-def _checked_switch(what: str, value: object) -> bool:
+def checked_switch(what: str, value: object) -> bool:
+    """True or False; raises for anything else."""
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{what} should be True or False. Received {value!r}.")
     return bool(value)

@@ -40,7 +40,7 @@ class Clock(Callback):
         """Notes the time."""
         self.times.append(time.perf_counter())
 
-    def begin(self, start: Any) -> Any:  # noqa: ANN401
+    def begin(self, start: Any) -> Any:
         """`Checkpoint._start`, noting the time."""
 
         def noted(checkpoint: Checkpoint, trainer: Trainer) -> None:

@@ -2,9 +2,9 @@
 
     python tests/reliability/faults.py [--seed 0]
 
-A first training shows all writes, flushes, renames and removals of its checkpoints. Then each of them goes wrong in each
-way, in a training of its own: the process is killed before, in the middle of, and after it, or the disk is full, broken
-or read-only. Besides, the newest checkpoint is damaged. Exit status 1 if anything was lost.
+A first training shows all writes, flushes, renames and removals of its checkpoints. Then each of them goes wrong in
+each way, in a training of its own: the process is killed before, in the middle of, and after it, or the disk is full,
+broken or read-only. Besides, the newest checkpoint is damaged. Exit status 1 if anything was lost.
 """
 
 import json

@@ -54,7 +54,7 @@ class Injection:
         self.folder = self.folder.resolve()
 
     def _watched(self, kind: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def operate(path: Path, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401
+        def operate(path: Path, *arguments: Any, **options: Any) -> Any:
             inside = Path(path).absolute().is_relative_to(self.folder)
             if not inside or (kind == "remove" and not path.exists()):
                 return function(path, *arguments, **options)
@@ -67,7 +67,7 @@ class Injection:
 
         return operate
 
-    def _operate(self, kind: str, path: Path, do: Callable[[], Any]) -> Any:  # noqa: ANN401
+    def _operate(self, kind: str, path: Path, do: Callable[[], Any]) -> Any:
         self.count += 1
         with self.notes.open("a", encoding="utf-8") as file:
             file.write(f"{kind} {re.sub(r'[.]([0-9]+)(?=/|$)', '', str(path.relative_to(self.folder)))}\n")

@@ -2,8 +2,8 @@
 
     python tests/reliability/kills.py [--kills 200] [--seed 0]
 
-Each weighting is combined with dense and lazy tables, in memory and streamed. A share of further kills goes through
-``nextrec-like train --resume``, and besides there are SIGTERM and SIGINT. Exit status 1 if any training ended otherwise.
+Each weighting is combined with dense and lazy tables, in memory and streamed. Further kills go through ``nextrec-like
+train --resume``, and besides there are SIGTERM and SIGINT. Exit status 1 if any training ended otherwise.
 """
 
 import json
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from injection import KILLS, Injection
-from processes import ENDING, PHASES, STARTING, TRAINING, VALIDATION, Place, Process
+from processes import DONE, ENDING, FORKED, PHASES, STARTING, Place, Process
 from reporting import parser_of, write_results
 from trainings import BATCH_SIZE, CHECKPOINTS, RESULT, ROWS, Case, all_cases, train, train_by_command, write_data
 
@@ -131,9 +131,10 @@ class Course:
         at = process.started + self.seconds * 50 ** (self.draw.random() - 1)
         while process.is_alive and time.monotonic() < at:
             time.sleep(0.0005)
-        if moment != "any":
-            while process.is_alive and PHASES[process.place.phase] != moment:
-                time.sleep(0.0002)
+        if number != signal.SIGKILL:  # nothing is said of a signal before the training is called
+            _wait(process, lambda phase: phase != FORKED)
+        elif moment != "any":
+            _wait(process, lambda phase: PHASES[phase] == moment)
             time.sleep(self.draw.uniform(0, SHORT))
         place = process.place
         process.send(number)
@@ -149,7 +150,7 @@ class Course:
 
     def _wrong_leave(self, number: int, status: int, before: Place, place: Place, log: str) -> str | None:
         """What is wrong with how a training ended that was asked to; None if nothing is."""
-        if place.phase in (STARTING, ENDING) and status in (-number, 128 + number):
+        if place.phase == DONE or (place.phase in (STARTING, ENDING) and status in (-number, 128 + number)):
             return None
         if status != 128 + number:
             return f"status {status} after signal {number}; it wrote: {log[-1000:]}"
@@ -179,12 +180,21 @@ class Course:
             "survived": len(kills) - self.lost,
             "before the first checkpoint": sum(blow.before_first for blow in kills),
             "while a checkpoint was written": sum(blow.place.is_writing for blow in kills),
-            **{f"while {phase}" if phase != "validation" else "in validation": phases[phase] for phase in PHASES},
+            "while starting": phases["forked"] + phases["starting"],
+            "while training": phases["training"],
+            "in validation": phases["validation"],
+            "while ending": phases["ending"] + phases["done"],
             "signals": len(self.blows) - len(kills),
             "ends": self.ends,
             "seconds undisturbed": round(self.seconds, 2),
             "faults": self.faults,
         }
+
+
+def _wait(process: Process, is_there: Callable[[int], bool]) -> None:
+    """Waits until a process is in a phase, or has ended."""
+    while process.is_alive and not is_there(process.place.phase):
+        time.sleep(0.0002)
 
 
 def _has_checkpoint(folder: Path) -> bool:

@@ -2,8 +2,8 @@
 
     python tests/reliability/memory_growth.py [--steps 10000]
 
-Trainings with equal weights and PCGrad, in memory and streamed, each in a process of its own. The resident set is looked
-at every ten steps; its median over the last tenth of the steps is compared with that over the tenth after the warm-up.
+Trainings with equal weights and PCGrad, in memory and streamed, each in a process of its own. Its resident set is noted
+every ten steps; the median over the last tenth of the steps is compared with that over the tenth after the warm-up.
 """
 
 import gc

@@ -18,8 +18,8 @@ from nextrec_like.training import trainer
 from nextrec_like.training.checkpoint_folder import CheckpointFolder
 
 LIMIT = 120.0
-STARTING, TRAINING, VALIDATION, ENDING = range(4)
-PHASES = ("starting", "training", "validation", "ending")
+FORKED, STARTING, TRAINING, VALIDATION, ENDING, DONE = range(6)
+PHASES = ("forked", "starting", "training", "validation", "ending", "done")
 
 
 class Place(NamedTuple):
@@ -139,7 +139,7 @@ class Process(AbstractContextManager["Process"]):
         self._file.close()
 
 
-def _context() -> Any:  # noqa: ANN401
+def _context() -> Any:
     context = get_context("forkserver")
     context.set_forkserver_preload(["nextrec_like.cli", "torch._dynamo"])
     return context
@@ -150,23 +150,27 @@ def _run(work: Callable[..., int], arguments: tuple[Any, ...], folder: Path, inj
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())
     torch.set_num_threads(1)
-    _note_places(PlaceFile(folder / "place"))
+    place = PlaceFile(folder / "place")
+    _note_places(place)
     if injection is not None:
         injection.install()
-    sys.exit(work(*arguments))
+    place.note(phase=STARTING)
+    status = work(*arguments)
+    place.note(phase=DONE)
+    sys.exit(status)
 
 
 def _note_places(file: PlaceFile) -> None:
     """Has the trainings of this process say where they are."""
     fit, validate, call, write = trainer.Trainer.fit, trainer.Trainer._validate, trainer.Trainer._call, _write
 
-    def noted_fit(self: trainer.Trainer) -> Any:  # noqa: ANN401
+    def noted_fit(self: trainer.Trainer) -> Any:
         file.note(phase=TRAINING)
         history = fit(self)
         file.note(phase=ENDING)
         return history
 
-    def noted_validate(self: trainer.Trainer) -> Any:  # noqa: ANN401
+    def noted_validate(self: trainer.Trainer) -> Any:
         file.note(phase=VALIDATION)
         found = validate(self)
         file.note(phase=TRAINING)
@@ -176,7 +180,7 @@ def _note_places(file: PlaceFile) -> None:
         file.note(epochs=len(self.history.epochs), steps=self.totals.steps)
         call(self, hook)
 
-    def noted_write(*arguments: Any) -> Path:  # noqa: ANN401
+    def noted_write(*arguments: Any) -> Path:
         file.note(begun=file.read().begun + 1)
         path = write(*arguments)
         file.note(written=file.read().written + 1)

@@ -21,6 +21,7 @@ from nextrec_like import (
     SparseFeature,
     Task,
     load_model,
+    synthetic_funnel,
 )
 from nextrec_like.data.tables import read_table
 from nextrec_like.models import MODELS
@@ -287,6 +288,7 @@ CALLS: dict[str, Callable[..., object]] = {
     "predict": _predict,
     "processor": _processor,
     "read": lambda here, **options: read_table(**options),
+    "funnel": lambda here, **options: synthetic_funnel(**options),
     "save": lambda here, **options: compiled_model().save(**options),
     "load": lambda here, **options: load_model(**options),
 }
@@ -404,6 +406,9 @@ CASES = st.one_of(
     arguments(COMPILE, fewest=1).map(lambda values: CallCase("compile", values)),
     weightings(),
     arguments(FIT, fewest=1).map(lambda values: CallCase("fit", {"device": "cpu", "verbose": 0, **values})),
+    calls("funnel", {"num_rows": st.integers(1, 60), "seed": st.integers(0, 3)}).filter(
+        lambda case: "num_rows" in case.arguments  # the default would take long
+    ),
     calls("evaluate", EVALUATE),
     arguments(PREDICT).map(lambda values: CallCase("predict", {"output": None, **values})),
     lists_of(NumericColumn, IdColumn, SequenceColumn).map(lambda columns: CallCase("processor", {"columns": columns})),

@@ -155,8 +155,8 @@ BUILDERS = {
 }
 
 
-def _fit(model, data, case):
-    model.fit(data, device="cpu", verbose=0, streaming=case.streaming, batch_size=7)
+def _fit(model, data, case, **options):
+    model.fit(data, device="cpu", verbose=0, streaming=case.streaming, batch_size=7, **options)
 
 
 READERS = {
@@ -165,7 +165,7 @@ READERS = {
     "evaluate": lambda data, case: encoded_model().evaluate(
         data, device="cpu", streaming=case.streaming, metrics=["auc", "gauc", "ece"], group_id="user"
     ),
-    "fit": lambda data, case: _fit(_encoded(), data, case),
+    "fit": lambda data, case: _fit(_encoded(), data, case, checkpoint_dir="checkpoints"),
     "fit processor": lambda data, case: DataProcessor(case.raw).fit_transform(data),
     "raw predict": lambda data, case: raw_model().predict(data, device="cpu", streaming=case.streaming),
     "raw evaluate": lambda data, case: raw_model().evaluate(data, device="cpu", streaming=case.streaming),

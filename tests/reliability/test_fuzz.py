@@ -12,6 +12,7 @@ from strategies import InputChanged, good_rows, unchanged
 from strategies_folders import FolderCase, Replaced
 from strategies_schemas import CallCase
 from strategies_tables import FileCase, TableCase
+from strategies_yaml import FUNNEL, ConfigCase
 
 from nextrec_like import DenseFeature, IdColumn, InputError, NumericColumn, SequenceColumn, SparseFeature, Task
 
@@ -51,15 +52,19 @@ CORPUS = {
     "OverflowError: lr": CallCase("compile", {"optimizer_params": {"lr": 10**400}}),
     "a model without end": CallCase("model", {"model": "ple", "num_levels": 2**62}),
     "all memory: vocab_size": CallCase("model", {"model": "mmoe", "sparse_features": [SparseFeature("user", 2**50)]}),
+    "all memory: max_len": CallCase("definition", {"define": SequenceColumn, "name": "x", "max_len": 10**10}),
+    "all memory: dim": CallCase("definition", {"define": DenseFeature, "name": "x", "dim": 10**10}),
+    "all memory: num_rows": CallCase("funnel", {"num_rows": 10**12}),
     "all memory: num_experts": CallCase("model", {"model": "mmoe", "num_experts": 2**62}),
     "all memory: num_buckets": CallCase(
         "processor", {"columns": [NumericColumn("age", "quantile", num_buckets=10**5), IdColumn("user")]}
     ),
+    "ValueError of a checkpoint: nash_mtl": ConfigCase("train", FUNNEL.encode(), ["weighting=nash_mtl"]),
     "TypeError: a folder that is no path": CallCase("load", {"folder": None}),
     "MemoryError: weights of 8 TiB": FolderCase("model", [(1.0, Replaced("sparse"))], 0),
     "waits for ever: weights that are a pipe": FolderCase("model", [(1.0, Replaced("fifo"))], 0),
 }
-WORKS = ("num_buckets",)
+WORKS = ("num_buckets", "nash_mtl")
 
 
 @pytest.mark.parametrize("reason", CORPUS)

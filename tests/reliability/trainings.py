@@ -243,7 +243,7 @@ def files_in(folder: Path) -> dict[str, str]:
     return {path.name: digest(path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def untimed(value: Any) -> Any:  # noqa: ANN401
+def untimed(value: Any) -> Any:
     """The value without what differs from run to run."""
     if isinstance(value, dict):
         return {key: untimed(each) for key, each in value.items() if key not in TIMES}

@@ -1,6 +1,7 @@
-"""A full disk, or one that is read-only, ends what writes there with one clear sentence, and what was there is valid."""
+"""A full or read-only disk ends what writes there with one clear sentence, and what was there before is valid."""
 
 import resource
+import shutil
 import subprocess
 
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from nextrec_like.cli import main
 from nextrec_like.data.tables import read_table
 from nextrec_like.training.checkpoint_folder import CheckpointFolder
 
+MOUNT, UMOUNT = shutil.which("mount"), shutil.which("umount")
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 CONFIG = """\
 data: {{train: {folder}/train.parquet, valid: {folder}/train.parquet}}
@@ -30,15 +32,13 @@ def disk(tmp_path):
     """A file system of 1 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except OSError as error:
-        pytest.skip(f"no file system can be mounted: {error}")
+    if MOUNT is None or UMOUNT is None:
+        pytest.skip("there is no command to mount a file system")
+    done = subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True, text=True)
     if done.returncode:
         pytest.skip(f"no file system can be mounted: {done.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    subprocess.run([UMOUNT, "-l", folder], check=True)
 
 
 def fill(disk):
@@ -57,11 +57,11 @@ def free(disk):
 
 def forbid(disk):
     """Makes the file system read-only."""
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    subprocess.run([MOUNT, "-o", "remount,ro", disk], check=True)
 
 
 def allow(disk):
-    subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+    subprocess.run([MOUNT, "-o", "remount,rw", disk], check=True)
 
 
 FAULTS = pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_a_run_that_cannot_go_on_is_an_error_and_stays(fail, mend, why, command,
     before = _files(disk)
     fail(disk)
     status, lines = command("train", tmp_path / "job.yaml", "--resume")
-    assert (status, len(lines)) == (2, 1)
-    assert lines[0].startswith("error: ")
-    assert why in lines[0]
+    assert status == 2
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
+    assert why in lines[-1]
     mend(disk)
     assert _files(disk) == before
 

@@ -17,13 +17,14 @@ from nextrec_like.config import Config, build_features, build_model, build_tasks
 from nextrec_like.data.groups import group_of
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import InputError
+from nextrec_like.errors import InputError, StorageError
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.models import Model
 from nextrec_like.runs import HistoryWriter, describe_run
 from nextrec_like.storage.atomic import write_json
 from nextrec_like.tasks import TaskSet
+from nextrec_like.training.arguments import warn_of_data
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions
 from nextrec_like.training.history import EpochRecord, History
@@ -75,12 +76,16 @@ class Workspace:
         self.processor: DataProcessor | None = fit_processor(config, tables["train"])
         self.features = build_features(config, self.processor)
         group_id = config.training.group_id
-        tasks, features = TaskSet(build_tasks(config)), FeatureSet(*self.features.values())
+        self.tasks, self.feature_set = TaskSet(build_tasks(config)), FeatureSet(*self.features.values())
         self.parts: dict[str, PackedData] = {}
         for part, table in tables.items():
             group = None if group_id is None else group_of(table, group_id, self.processor)
             encoded = table if self.processor is None else self.processor.transform(table)
-            self.parts[part] = pack(encoded, features, tasks, group)
+            self.parts[part] = pack(encoded, self.feature_set, self.tasks, group)
+
+    def warn(self) -> None:
+        """Warns of what is odd in the data."""
+        warn_of_data(self.feature_set, self.tasks, self.parts, processed=self.processor is not None)
 
     def train(self, job: Job, runs: Path) -> Outcome:
         """Trains into a run folder; whatever goes wrong is said in the outcome, so that other runs go on."""
@@ -93,8 +98,10 @@ class Workspace:
     def _outcome(self, job: Job, runs: Path) -> Outcome:
         try:
             self._train(job, runs)
+        except StorageError as error:
+            return Outcome(job.key, str(error))
         except InputError as error:
-            return Outcome(job.key, str(error), final=True)
+            return Outcome(job.key, str(error), final=not isinstance(error.__cause__, OSError))
         except OSError as error:
             return Outcome(job.key, f"a file cannot be read or written: {error}")
         except MemoryError:
@@ -114,6 +121,7 @@ class Workspace:
                 self.parts["train"],
                 self.parts["valid"],
                 **fit_arguments(config),
+                check_data=False,
                 seed=job.seed,
                 callbacks=[HistoryWriter(folder, job.seed, histories)],
                 verbose=0,

@@ -11,6 +11,7 @@ from nextrec_like.data.audit.parts import Part
 from nextrec_like.data.audit.sameness import find_constants, find_duplicates
 from nextrec_like.data.audit.targets import FEWEST
 from nextrec_like.data.source import Rows
+from nextrec_like.errors import within
 from nextrec_like.features import FeatureSet
 from nextrec_like.tasks import TaskSet
 
@@ -42,6 +43,7 @@ def audit(
     ]
     for name, rows in others.items():
         if len(rows) >= FEWEST:
-            other = Part.of(name, rows)
+            with within(f"In the {'validation' if name == 'valid' else name} data: "):
+                other = Part.of(name, rows)
             findings += [*find_overlap(known, other), *find_drift(known, other, columns, unknown)]
     return findings
