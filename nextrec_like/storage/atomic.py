@@ -16,12 +16,15 @@ PART = re.compile(r"\..+\.(\d+|old)")
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
-    """Another name to write under, which the file takes its content from if nothing goes wrong."""
+    """Another name to write under, which the file takes its content from if nothing goes wrong.
+
+    A link is replaced, not followed: it may lie in a folder of someone else, and lead anywhere.
+    """
     part = part_of(file)
     try:
         yield part
         flush(part)
-        rename(part, file.resolve())
+        rename(part, file)
         flush(part.parent)
     finally:
         part.unlink(missing_ok=True)
@@ -50,7 +53,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             if replaced:
                 rename(aside, folder)
             raise
-        flush(folder.resolve().parent)
+        flush(folder.parent)
         shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -58,14 +61,12 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 def part_of(path: Path) -> Path:
     """The name under which a process writes a file or folder: it ends in the number of the process."""
-    target = path.resolve()
-    return target.with_name(f".{target.name}.{os.getpid()}")
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def aside_of(path: Path) -> Path:
     """Where the old content of a folder is while it is replaced."""
-    target = path.resolve()
-    return target.with_name(f".{target.name}.old")
+    return path.with_name(f".{path.name}.old")
 
 
 def remove_parts(folder: Path) -> None:

@@ -8,7 +8,6 @@ for all memory is a failure like any other. Exit status 1 if a case has failed.
 """
 
 import contextlib
-import faulthandler
 import multiprocessing
 import os
 import re
@@ -164,7 +163,6 @@ def _place(failure):
 def _chunk(kind, num_cases, seed, note, connection):
     """A process: a search under a limit of memory."""
     torch.set_num_threads(1)
-    faulthandler.dump_traceback_later(SECONDS * 3 * num_cases, exit=True)
     used = int(re.search(r"VmSize:\s*(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, -1))
     with open(os.devnull, "w") as silence, contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):

@@ -206,13 +206,19 @@ def _beside(file, before):
     file.symlink_to(other.name)
 
 
+def _outside(file, before):
+    """Never to a file of the system: a library that follows the link when it writes would destroy it."""
+    target = file.parent.parent / f"outside_{file.name}"
+    target.write_bytes(before)
+    file.symlink_to(target)
+
+
 REPLACEMENTS = {
     "nothing": lambda file, before: None,
     "empty": lambda file, before: file.write_bytes(b""),
     "folder": lambda file, before: file.mkdir(),
     "fifo": lambda file, before: os.mkfifo(file),
-    "zeros": lambda file, before: file.symlink_to("/dev/zero"),
-    "passwd": lambda file, before: file.symlink_to("/etc/passwd"),
+    "outside": lambda file, before: _outside(file, before),
     "dangling": lambda file, before: file.symlink_to("nowhere"),
     "loop": lambda file, before: file.symlink_to(file.name),
     "beside": _beside,

@@ -126,7 +126,7 @@ def _parquet(columns, folder, damage):
 def _two_files(columns, folder, damage):
     file = _parquet(columns, folder, damage)
     pq.write_table(pa.table(good_rows(5)), file.with_name("2.parquet"))
-    return [str(file), str(file.with_name("2.parquet"))]
+    return [file, file.with_name("2.parquet")]
 
 
 def _csv(columns, folder, damage):

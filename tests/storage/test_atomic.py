@@ -44,12 +44,13 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     assert done == [str(part), f"{part} -> {tmp_path / 'a.txt'}", str(tmp_path)]
 
 
-def test_a_link_keeps_pointing_at_the_file_that_is_written(tmp_path):
-    (tmp_path / "there").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "there" / "a.txt")
+def test_a_link_is_replaced_and_what_it_leads_to_stays(tmp_path):
+    (tmp_path / "secret").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
     atomic.write_text(tmp_path / "link", "new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "there" / "a.txt").read_text() == "new"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_text() == "new"
+    assert (tmp_path / "secret").read_text() == "old"
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
