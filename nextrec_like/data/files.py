@@ -25,6 +25,8 @@ def files_at(path: Path) -> list[Path]:
         raise InputError(f"There is no file or folder `{path}` (current folder: `{Path.cwd()}`); check the path.")
     if path.is_dir():
         return _files_in(path)
+    if not path.is_file():
+        raise InputError(f"`{path}` is no plain file but a pipe or device; write the rows into a file.")
     if _extension(path) is None:
         raise InputError(f"File `{path}` has an unknown extension; readable are {', '.join(EXTENSIONS)}.")
     return [path]

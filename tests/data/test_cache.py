@@ -154,7 +154,7 @@ def test_damage_while_reading_is_an_error(source, tmp_path, refused):
     file = tmp_path / "cache" / "cache.json"
     file.write_text(json.dumps({"format": 0}))
     with refused("cache.json` has format 0", "an older version", "remove its folder"):
-        CachedRows(tmp_path / "cache")
+        CachedRows(tmp_path / "cache", fingerprint="")
 
 
 def test_folder_with_something_else_is_not_replaced(source, tmp_path, refused):

@@ -177,15 +177,16 @@ def run_command(arguments):
         if stop.code != 2 or "usage: " not in err.getvalue():
             raise AssertionError(f"status {stop.code}: {err.getvalue()}") from stop
         raise InputError("usage") from stop
-    lines = [line for line in err.getvalue().split("\n") if line and not line.startswith("warning: ")]
+    lines = err.getvalue().splitlines() or [""]
+    errors = [line for line in lines if line.startswith("error: ")]
     for text in (out.getvalue(), err.getvalue()):
         steering = [letter for letter in text if letter in STEERING or (category(letter) == "Cc" and letter != "\n")]
         assert not steering, f"the output has {steering!r}"
     if status == 0:
-        assert not any(line.startswith("error") for line in lines), err.getvalue()
+        assert not errors, err.getvalue()
         return
-    assert (status, len(lines), lines[0][:7]) == (2, 1, "error: "), f"status {status}: {err.getvalue()}"
-    raise InputError(lines[0])
+    assert (status, errors) == (2, lines[-1:]), f"status {status}: {err.getvalue()}"  # warnings may stand before it
+    raise InputError(errors[0])
 
 
 def paths_of(node, path=()):

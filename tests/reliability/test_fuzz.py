@@ -62,6 +62,7 @@ CORPUS = {
     "ValueError of a checkpoint: nash_mtl": ConfigCase("train", FUNNEL.encode(), ["weighting=nash_mtl"]),
     "TypeError: a folder that is no path": CallCase("load", {"folder": None}),
     "MemoryError: weights of 8 TiB": FolderCase("model", [(1.0, Replaced("sparse"))], 0),
+    "waits for ever: rows that are a pipe": FolderCase("cache", [(1.0, Replaced("fifo"))], 0),
     "waits for ever: weights that are a pipe": FolderCase("model", [(1.0, Replaced("fifo"))], 0),
 }
 WORKS = ("num_buckets", "nash_mtl")

@@ -18,7 +18,7 @@ from nextrec_like.cli import main
 from nextrec_like.models import MMoE
 from nextrec_like.training.checkpoint_folder import STATE, TENSORS, CheckpointFolder
 
-WEIGHTINGS = ("equal", "uncertainty", "grad_norm", "pcgrad", "moco")
+WEIGHTINGS = ("equal", "uncertainty", "grad_norm", "pcgrad", "moco", "modo")
 EMBEDDING_OPTIMIZERS = ("dense", "lazy_adam")
 ROWS, VALID_ROWS, BATCH_SIZE, EPOCHS, KEEP_LAST = 400, 160, 25, 4, 2
 STEPS = EPOCHS * ROWS // BATCH_SIZE
@@ -160,9 +160,9 @@ def _model(case: Case) -> MMoE:
         expert_params={"dims": [8], "norm": "batch", "dropout": 0.3},
         tower_params={"dims": [4]},
     )
-    by_steps = {"max_lr": 0.02, "total_steps": STEPS}
+    by_steps = {"max_lr": 0.003, "total_steps": STEPS}
     model.compile(
-        optimizer_params={"lr": 0.004},
+        optimizer_params={"lr": 0.001},
         embedding_optimizer=case.embedding_optimizer,
         loss_weights=case.weighting,
         precision=case.precision,
@@ -191,7 +191,7 @@ model:
   tower_params: {{dims: [4]}}
 weighting: {weighting}
 training:
-  optimizer_params: {{lr: 0.004}}
+  optimizer_params: {{lr: 0.001}}
   embedding_optimizer: {embedding_optimizer}
   precision: {precision}
   epochs: {epochs}
