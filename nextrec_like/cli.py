@@ -28,6 +28,7 @@ from nextrec_like.runs import (
     train,
 )
 from nextrec_like.storage.atomic import part_of, whole, write_json
+from nextrec_like.storage.paths import named_path
 from nextrec_like.storage.tables import TABLE_WRITERS
 from nextrec_like.training.evaluation import output_names
 from nextrec_like.training.interrupts import Interrupted, ended_by_sigterm
@@ -286,7 +287,7 @@ def _one_model(folder: str, seed: int | None) -> Path:
 
 def _output(arguments: argparse.Namespace, suffixes: Sequence[str]) -> Path:
     """The output file; that it can be written is known before any data are read."""
-    path: Path = arguments.output
+    path = named_path("`--output`", arguments.output)
     if path.suffix not in suffixes:
         raise InputError(f"`--output` should end in {' or '.join(suffixes)}. Received `{path}`.")
     with _write_errors(path):

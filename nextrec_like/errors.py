@@ -10,7 +10,7 @@ from math import inf, nan
 from numbers import Integral, Real
 
 PACKAGE = __name__.split(".")[0]
-LENGTH = 1_000
+LENGTH = 2_000
 """Characters of a message: a value that is shown may be a whole table."""
 
 

@@ -13,6 +13,7 @@ from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError, unknown, warn, within
 from nextrec_like.models import MODELS, Model
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
+from nextrec_like.storage.paths import named_path
 from nextrec_like.training.saving import FIX, PROCESSOR, WEIGHTS, Description, read_model_description, read_weights
 
 MAX_TASKS, MAX_COLUMNS = 1_000, 2**20
@@ -34,6 +35,7 @@ def load_model(folder: str | Path, *, custom: type | Sequence[type] = ()) -> Mod
     Raises:
         InputError: If the folder is not a complete saved model of a known class and format.
     """
+    folder = named_path("`folder`", folder)
     with within(f"In the saved model '{folder}': "):
         description = read_model_description(folder)
         custom = (custom,) if isinstance(custom, type) else custom

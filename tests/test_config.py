@@ -395,7 +395,7 @@ def test_resolved_configuration_has_all_defaults_and_resolves_to_itself(load):
 
 def test_training_section_has_every_argument_of_compile_and_fit():
     elsewhere = {"self", "train", "valid_data", "valid_split", "callbacks", "verbose", "objective", "loss_weights"}
-    elsewhere |= {"checkpoint_dir", "checkpoint_params", "resume", "streaming", "cache_dir"}
+    elsewhere |= {"checkpoint_dir", "checkpoint_params", "check_data", "resume", "streaming", "cache_dir"}
     arguments = {*signature(Model.compile).parameters, *signature(Model.fit).parameters} - elsewhere
 
     assert arguments == set(Training.model_fields) - {"seeds"}

@@ -11,6 +11,7 @@ import yaml
 
 from nextrec_like.data.files import EXTENSIONS
 from nextrec_like.errors import InputError
+from nextrec_like.storage.paths import named_path
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Keys and list positions from the root down to a value."""
@@ -149,6 +150,7 @@ def read_document(path: Path) -> Document:
     Raises:
         ConfigError: If the file is missing, a table, not text, not YAML, empty, or has a key twice.
     """
+    path = named_path("The configuration", path)
     if path.is_file() and path.name.lower().endswith(tuple(EXTENSIONS)):
         raise ConfigError(f"`{path}` {NOT_YAML}")
     document = parse(_read_text(path), str(path))

@@ -11,6 +11,7 @@ import pyarrow.parquet
 from nextrec_like.data.arrow import check_columns, check_unique
 from nextrec_like.data.schemas import as_joined, joined_schema
 from nextrec_like.errors import InputError, within
+from nextrec_like.storage.paths import named_path
 
 EXTENSIONS = {".parquet": "parquet", ".csv": "csv", ".csv.gz": "csv"}
 
@@ -20,7 +21,7 @@ def _extension(path: Path) -> str | None:
 
 
 def files_at(path: Path) -> list[Path]:
-    path = path.expanduser()
+    path = named_path("A table", path)
     if not path.exists():
         raise InputError(f"There is no file or folder `{path}` (current folder: `{Path.cwd()}`); check the path.")
     if path.is_dir():

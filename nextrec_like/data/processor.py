@@ -41,6 +41,7 @@ from nextrec_like.data.unknown import warn_if_unknown
 from nextrec_like.errors import InputError, unknown, within
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.storage.atomic import write_text, writing
+from nextrec_like.storage.paths import named_path
 
 
 class Encoder(Protocol):
@@ -183,7 +184,7 @@ class DataProcessor:
     def save(self, folder: str | Path) -> None:
         """Writes the fitted processor: JSON, and a parquet file for each vocabulary."""
         self._check_fitted()
-        path = Path(folder)
+        path = named_path("`folder`", folder)
         content = {"format": FORMAT, "fingerprint": self._fingerprint, **self._description()}
         with writing("The processor", path):
             path.mkdir(parents=True, exist_ok=True)
@@ -197,7 +198,7 @@ class DataProcessor:
         Raises:
             InputError: If a file is missing, damaged, of an unknown format, or does not belong to the others.
         """
-        path = Path(folder)
+        path = named_path("`folder`", folder)
         with within(f"In the processor saved in '{path}': "):
             saved = read_processor(path)
             processor = cls(read_columns(saved))

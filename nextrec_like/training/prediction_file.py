@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from nextrec_like.data.packed import PackedData
 from nextrec_like.errors import InputError
 from nextrec_like.storage.atomic import whole
+from nextrec_like.storage.paths import named_path
 
 Blocks: TypeAlias = Iterable[tuple[Mapping[str, np.ndarray], pa.Table | None]]
 
@@ -23,9 +24,7 @@ def checked_output(output: str | Path, data: object) -> Path:
         InputError: If it is no parquet file, its folder is not there, or it is one of the files of the data or would
             be read as one the next time.
     """
-    if not isinstance(output, str | Path):
-        raise InputError(f"`output` should be the path of a .parquet file. Received {output!r}.")
-    file = Path(output).expanduser()
+    file = named_path("`output`", output)
     if file.suffix.lower() != ".parquet":
         raise InputError(f"`output` should be a .parquet file. Received '{output}'.")
     if not file.parent.is_dir():

@@ -10,6 +10,7 @@ from nextrec_like.data.source import Rows
 from nextrec_like.data.streaming import row_bytes
 from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
+from nextrec_like.storage.paths import named_path
 from nextrec_like.tasks import TaskSet
 
 MEMORY_SHARE = 1 / 3
@@ -33,14 +34,14 @@ class Reading:
             value = getattr(self, name)
             if not isinstance(value, bool) and not (isinstance(value, str) and value == "auto"):
                 raise InputError(f"`{name}` should be 'auto', True or False. Received {value!r}.")
-        if self.cache_dir is not None and not (isinstance(self.cache_dir, str | Path) and str(self.cache_dir)):
-            raise InputError(f"`cache_dir` should be the path of a folder. Received {self.cache_dir!r}.")
+        if self.cache_dir is not None:
+            named_path("`cache_dir`", self.cache_dir)
         if self.cache_dir is not None and self.streaming is False:
             raise InputError("`cache_dir` is for streamed rows; leave it out, or do not set `streaming` to False.")
 
     def cache(self, part: str) -> Path | None:
         """Folder for the packed rows of a part, `train` or `valid`."""
-        return None if self.cache_dir is None else Path(self.cache_dir).expanduser() / part
+        return None if self.cache_dir is None else named_path("`cache_dir`", self.cache_dir) / part
 
 
 def split_rows(rows: Rows, share: float, seed: int) -> tuple[PackedData, PackedData]:

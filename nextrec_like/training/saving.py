@@ -12,6 +12,7 @@ from torch import Tensor
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.storage.atomic import whole_folder, writing
+from nextrec_like.storage.paths import named_path
 from nextrec_like.storage.reading import inside, read_description
 from nextrec_like.storage.records import build
 from nextrec_like.storage.tensors import write_tensors
@@ -101,8 +102,6 @@ def read_model_description(folder: str | Path) -> Description:
     Raises:
         InputError: If the folder, the file or its format is not what `save` writes.
     """
-    if not isinstance(folder, (str, Path)):
-        raise InputError(f"`folder` should be a path. Received {folder!r}.")
     path = Path(folder) / DESCRIPTION
     if not path.is_file():
         raise InputError(f"No saved model in '{folder}': there is no file '{path}'. Pass the folder given to `save`.")
@@ -118,7 +117,7 @@ def read_weights(folder: str | Path) -> dict[str, Tensor]:
     path = inside(Path(folder), WEIGHTS, f"the saved model is incomplete; {FIX}")
     try:
         return load_file(path)
-    except (SafetensorError, OSError, MemoryError, KeyError) as error:  # KeyError: a type of numbers that torch does not have
+    except (SafetensorError, OSError, MemoryError, KeyError) as error:  # KeyError: a type that torch does not have
         raise InputError(f"File `{path}` could not be read: {error}; the saved model is damaged; {FIX}.") from error
 
 
@@ -128,15 +127,14 @@ def new_folder(folder: str | Path, parameter: str) -> Path:
     Raises:
         InputError: If it is no path, or cannot be made.
     """
-    if not isinstance(folder, (str, Path)):
-        raise InputError(f"`{parameter}` should be a path. Received {folder!r}.")
-    if Path(folder).is_file():
+    path = named_path(f"`{parameter}`", folder)
+    if path.is_file():
         raise InputError(f"`{parameter}` '{folder}' is a file; give a folder.")
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"`{parameter}` '{folder}' cannot be made: {error.strerror}; give another folder.") from error
-    return Path(folder)
+    return path
 
 
 def _check_free(path: Path) -> None:

@@ -193,6 +193,7 @@ FIT = {
     "device_data": st.sampled_from(["auto", True, False]),
     "verbose": st.just(0),
     "max_skipped_steps": st.integers(1, 9),
+    "check_data": st.booleans(),
     "checkpoint_dir": st.sampled_from([None, "c", "c/d"]),
     "checkpoint_params": st.one_of(
         st.none(),

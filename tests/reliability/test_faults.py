@@ -1,7 +1,7 @@
 """Whatever goes wrong while a checkpoint is written, the training goes on: the short form of faults.py."""
 
 import pytest
-from faults import FILES, Faults, unnoticed
+from interference import FILES, Faults, unnoticed
 from trainings import CHECKPOINTS, KEEP_LAST, Case
 
 from nextrec_like.training.checkpoint_folder import MANIFEST, CheckpointFolder

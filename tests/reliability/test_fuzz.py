@@ -62,6 +62,11 @@ CORPUS = {
     "ValueError of a checkpoint: nash_mtl": ConfigCase("train", FUNNEL.encode(), ["weighting=nash_mtl"]),
     "TypeError: a folder that is no path": CallCase("load", {"folder": None}),
     "MemoryError: weights of 8 TiB": FolderCase("model", [(1.0, Replaced("sparse"))], 0),
+    "OSError: a path that is too long": CallCase("read", {"data": "x" * 300 + ".csv"}),
+    "OSError: a folder that is too long": CallCase("save", {"folder": "x" * 300}),
+    "RuntimeError: the home of nobody": CallCase("read", {"data": "~nosuchuser/rows.csv"}),
+    "UnicodeEncodeError: half a character in a path": CallCase("save", {"folder": "\ud800"}),
+    "OSError: a configuration that is too long": ConfigCase("train", FUNNEL.encode(), ["output=" + "x" * 300]),
     "waits for ever: rows that are a pipe": FolderCase("cache", [(1.0, Replaced("fifo"))], 0),
     "waits for ever: weights that are a pipe": FolderCase("model", [(1.0, Replaced("fifo"))], 0),
 }
@@ -74,6 +79,7 @@ def test_what_once_failed_is_refused_clearly(reason, tmp_path, monkeypatch):
     assert outcome(CORPUS[reason], tmp_path) == (WORKED if reason.endswith(WORKS) else REFUSED)
 
 
+@pytest.mark.filterwarnings("ignore")  # of pandas, for the types that are drawn
 @pytest.mark.parametrize("kind", KINDS)
 def test_drawn_cases_work_or_are_refused_clearly(kind):
     counts, failures = search(kind, 125, seed=0, derandomize=True)

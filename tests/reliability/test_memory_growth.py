@@ -6,7 +6,7 @@ import pytest
 from memory_growth import SOURCES, WEIGHTINGS, measure
 
 
-@pytest.mark.parametrize(("weighting", "source"), product(WEIGHTINGS, SOURCES))
+@pytest.mark.parametrize(("weighting", "source"), list(product(WEIGHTINGS, SOURCES)))
 def test_no_tensor_thread_or_open_file_is_left_by_an_epoch(weighting, source, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     figures = measure(weighting, source, steps=400)

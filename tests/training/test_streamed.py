@@ -276,7 +276,7 @@ def test_what_cannot_be_written_is_an_error(table, train, tmp_path, refused):
         model.predict(table, output=tmp_path / "scores.parquet", keep=["click", "click_label"])
     with refused("`keep` should be a list of column names", "None"):
         model.predict(table, output=tmp_path / "scores.parquet", keep=None)
-    with refused("`output` should be the path of a .parquet file. Received 3."):
+    with refused("`output` should be a path. Received 3."):
         model.predict(table, output=3)
     packed = pack(read_table(table), model.features)
     with refused("`keep` needs the table"):
