@@ -46,7 +46,7 @@ SECONDS = 20
 """Limit of a case; the usual one takes some milliseconds."""
 MEMORY = 4 * 2**30
 """Limit of what a case may allocate, in bytes."""
-LENGTH = 1000
+LENGTH = 2000
 """Limit of a message."""
 WORKED, REFUSED = "worked", "clear errors"
 

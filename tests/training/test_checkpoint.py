@@ -130,9 +130,10 @@ def test_training_resumes_within_an_epoch(every, reached, compiled, run, tmp_pat
 def test_training_resumes_between_the_last_step_of_an_epoch_and_its_validation(case, run, tmp_path, monkeypatch):
     straight = run(COMPILED[case], epochs=3)
     saved = {"checkpoint_dir": tmp_path, "checkpoint_params": {"every_steps": 4}}  # 4 steps an epoch
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "_validate", interrupt)
-        run(COMPILED[case], epochs=3, **saved)
+        with pytest.raises(KeyboardInterrupt):
+            run(COMPILED[case], epochs=3, **saved)
     assert checkpoints(tmp_path) == {"epoch-0000-step-000004"}
     assert_equal_runs(straight, run(COMPILED[case], epochs=3, **saved, resume=True))
 

@@ -77,7 +77,7 @@ def test_rows_packed_once_train_as_the_table_does(build, table, other_table):
 
 
 def test_streamed_rows_packed_once_train_as_the_files_do(build, table, tmp_path):
-    pq.write_table(pa.table(({**table, "pair": table["pair"].tolist()})), tmp_path / "rows.parquet", row_group_size=50)
+    pq.write_table(pa.table({**table, "pair": table["pair"].tolist()}), tmp_path / "rows.parquet", row_group_size=50)
     models = [build("mmoe") for _ in range(2)]
     packed = models[0].pack(tmp_path, streaming=True, cache_dir=tmp_path / "cache")
     fit(models[0], packed, epochs=2)

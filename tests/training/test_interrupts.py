@@ -72,7 +72,7 @@ def test_a_signal_in_validation_does_not_wait_for_its_end(number, run, tmp_path,
         return evaluate(*arguments)
 
     monkeypatch.setattr(trainer_module, "evaluate_rows", interrupted)
-    with pytest.raises(Interrupted, match="saved in .*epoch-0001-step-000010"):
+    with pytest.raises(Interrupted, match=r"saved in .*epoch-0001-step-000010"):
         run(checkpoint_dir=tmp_path)
     monkeypatch.undo()
 
@@ -84,7 +84,7 @@ def test_a_signal_at_the_end_of_an_epoch_saves_the_epoch(run, tmp_path):
         def on_epoch_end(self, trainer):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match="saved in .*epoch-0001'"):
+    with pytest.raises(Interrupted, match=r"saved in .*epoch-0001'"):
         run(checkpoint_dir=tmp_path, callbacks=[AtEnd()])
     assert_same_end(run(), run(checkpoint_dir=tmp_path, resume=True))
 
