@@ -1,7 +1,7 @@
 """All that a training has to remember, as tensors and JSON, and putting it back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class TrainingState:
             "best_score": trainer.best_score,
             "should_stop": trainer.should_stop,
             "seconds": trainer.seconds,
+            "seed": trainer.settings.seed,
         }
         return cls({name: _on_cpu(value, copy) for name, value in _tensors(trainer).items()}, values)
 
@@ -76,6 +77,7 @@ class TrainingState:
         parts.schedule.steps, parts.schedule.last_lr = values["steps"], values["last_lr"]
         trainer.best_weights = {name: each.to(trainer.device) for name, each in self._under("best/").items()} or None
         trainer.totals.load_state_dict(self._under("epoch/"))
+        trainer.settings = replace(trainer.settings, seed=values["seed"])  # of a model's later fits it is another one
         trainer.history = History.from_dict(values["history"])
         trainer.best_score, trainer.should_stop = values["best_score"], values["should_stop"]
         trainer.seconds, trainer.has_stepped = values["seconds"], True

@@ -1,5 +1,6 @@
 """A training in a process of its own, which can be killed at any moment and leaves word of where it was."""
 
+import gc
 import os
 import struct
 import sys
@@ -141,11 +142,12 @@ class Process(AbstractContextManager["Process"]):
 
 def _context() -> Any:
     context = get_context("forkserver")
-    context.set_forkserver_preload(["nextrec_like.cli", "torch._dynamo"])
+    context.set_forkserver_preload(["nextrec_like.cli", "pyarrow.dataset", "torch._dynamo"])
     return context
 
 
 def _run(work: Callable[..., int], arguments: tuple[Any, ...], folder: Path, injection: Injection | None) -> None:
+    gc.freeze()  # a collection that looks at all that the server has imported takes longer than such a training
     log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (sys.stdout, sys.stderr):
         os.dup2(log, stream.fileno())

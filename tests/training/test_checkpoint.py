@@ -426,12 +426,29 @@ def test_other_compile_is_refused(before, after, run, tmp_path, refused):
         run(after, checkpoint_dir=tmp_path, resume=True, epochs=2)
 
 
-def test_interrupted_model_itself_can_resume(build, train, other_table, tmp_path):
-    straight = train(model=build("mmoe", **MODEL), valid_data=other_table, epochs=4)
+@pytest.mark.parametrize("weighting", [None, "rlw", "pcgrad"])
+def test_interrupted_model_itself_can_resume(weighting, build, train, other_table, tmp_path):
+    options = {"compiled": {"loss_weights": weighting}, "valid_data": other_table, "epochs": 4}
+    straight = train(model=build("mmoe", **MODEL), **options)
     model = build("mmoe", **MODEL)
     with pytest.raises(KeyboardInterrupt):
-        train(model=model, valid_data=other_table, epochs=4, checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=3)])
-    resumed = train(model=model, valid_data=other_table, epochs=4, checkpoint_dir=tmp_path, resume=True)
+        train(model=model, **options, checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=3)])
+    resumed = train(model=model, **options, checkpoint_dir=tmp_path, resume=True)
+    assert_equal_runs(straight, resumed)
+
+
+@pytest.mark.parametrize("weighting", [None, "rlw", "pcgrad"])
+def test_a_later_fit_resumes_in_a_new_process(weighting, build, train, table, tmp_path):
+    compiled, options = {"loss_weights": weighting}, {"batch_size": 60, "device": "cpu", "verbose": 0}
+
+    def fit_twice(**more):
+        model, _ = train(model=build("mmoe", **MODEL), compiled=compiled)
+        return model, model.fit(table, epochs=3, **options, **more)
+
+    straight = fit_twice()
+    with pytest.raises(KeyboardInterrupt):
+        fit_twice(checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=2)])
+    resumed = train(model=build("mmoe", **MODEL), compiled=compiled, epochs=3, checkpoint_dir=tmp_path, resume=True)
     assert_equal_runs(straight, resumed)
 
 
