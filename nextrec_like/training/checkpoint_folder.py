@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from nextrec_like.errors import InputError, warn
 from nextrec_like.storage import atomic
-from nextrec_like.storage.reading import read_json
+from nextrec_like.storage.reading import inside, read_json
 from nextrec_like.storage.tensors import write_tensors
 from nextrec_like.training.training_state import TrainingState
 
@@ -149,11 +149,12 @@ class _UnusableError(Exception):
 
 def _read(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
     try:
-        manifest = read_json(folder / (MANIFEST if (folder / MANIFEST).exists() else STATE), FIX, max_bytes=STATE_BYTES)
+        name = MANIFEST if (folder / MANIFEST).exists() else STATE  # there were none in older formats
+        manifest = read_json(inside(folder, name, FIX), FIX, max_bytes=STATE_BYTES)
         if manifest["format"] != FORMAT:
             raise _UnusableError(f"has format {manifest['format']!r}, and this version goes on from format {FORMAT}")
         for name in (TENSORS, STATE):
-            if manifest["files"][name] != seal(folder / name):
+            if manifest["files"][name] != seal(inside(folder, name, FIX)):
                 raise _UnusableError(f"is damaged: {name} is not as it was written")
         values = read_json(folder / STATE, FIX, max_bytes=STATE_BYTES)
         return TrainingState(load_file(folder / TENSORS), values), values["description"]

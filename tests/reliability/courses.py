@@ -89,7 +89,7 @@ class Course:
         return found.items() <= self.expected.items()
 
     def survive(self, numbers: Sequence[int]) -> None:
-        """Trains in new folders until all these signals have hit, and the last training has ended."""
+        """Trains in new folders until all these signals have hit and the last training has ended, or one went wrong."""
         left = list(numbers)
         while left:
             folder, first = self._folder(f"{self.ends}"), len(self.blows)
@@ -99,6 +99,7 @@ class Course:
             if fault:
                 self.faults.append(f"{self.case}: {fault}")
                 self.lost += sum(blow.number == signal.SIGKILL for blow in self.blows[first:])
+                return
 
     def _start(self, folder: Path, left: list[int]) -> str | None:
         """Starts the training once; None if a blow ended it, otherwise what is wrong with its end: nothing if empty."""

@@ -44,6 +44,9 @@ CHUNK = 250
 """Cases of one process, of which the first failure is shrunk."""
 SECONDS = 20
 """Limit of a case; the usual one takes some milliseconds."""
+SHRINKING_SECONDS = 2
+"""The same, once a case has taken longer: to find the smallest such case, many are tried."""
+patience = [SECONDS]
 MEMORY = 4 * 2**30
 """Limit of what a case may allocate, in bytes."""
 LENGTH = 2000
@@ -87,11 +90,14 @@ def _check_message(message):
 
 @contextlib.contextmanager
 def _time_limit():
+    seconds = patience[-1]
+
     def stop(*_):
-        raise Hang(f"The case took over {SECONDS} s.")
+        patience.append(SHRINKING_SECONDS)
+        raise Hang(f"The case took over {seconds} s.")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

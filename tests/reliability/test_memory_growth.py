@@ -10,4 +10,4 @@ from memory_growth import SOURCES, WEIGHTINGS, measure
 def test_no_tensor_thread_or_open_file_is_left_by_an_epoch(weighting, source, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     figures = measure(weighting, source, steps=400)
-    assert figures["held_first"] == figures["held_last"]
+    assert all(last <= first for first, last in zip(figures["held_first"], figures["held_last"]))

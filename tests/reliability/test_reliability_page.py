@@ -47,7 +47,7 @@ def page(tmp_path, monkeypatch):
 def test_what_was_not_run_is_not_measured(page):
     lines = page()
     assert "| memory growth over 10,000 steps | under 1 % |  | not measured |" in lines
-    assert sum("not measured" in line for line in lines) == 6
+    assert sum("not measured" in line for line in lines) == 7
     assert "old" not in lines
     assert (lines[0], lines[-1]) == ("before", "after")
 
@@ -59,7 +59,8 @@ def test_targets_are_met_or_missed(page):
     ]
     lines = page(memory_growth=[GROWTH], faults=faults)
     assert "| memory growth over 10,000 steps | under 1 % | +2.00% | **missed** |" in lines
-    assert any(line.startswith("| faults") and line.endswith("| all | 312 of 312 | met |") for line in lines)
+    assert any(line.startswith("| faults") and line.endswith("| all | 12 of 12 | met |") for line in lines)
+    assert any(line.startswith("| damage") and line.endswith("| all | 300 of 300 | met |") for line in lines)
     assert "| write | 12 of 12 |" in lines
     assert "| any bit flipped | 300 of 300 |" in lines
     assert "| equal | memory | 10,000 | 300.0 → 306.0 MB | +2.00% | 10 → 10 | 2 → 2 | 12 → 13 |" in lines

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -304,7 +305,28 @@ def flip_a_bit(file):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [truncate, flip_a_bit, Path.unlink, lambda file: file.write_text("")])
+def make_a_pipe(file):
+    file.unlink()
+    os.mkfifo(file)
+
+
+def make_a_folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+def make_a_link_out(file):
+    file.rename(file.parent.parent / "elsewhere")
+    file.symlink_to(file.parent.parent / "elsewhere")
+
+
+def make_empty(file):
+    file.write_text("")
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip_a_bit, Path.unlink, make_empty, make_a_pipe, make_a_folder, make_a_link_out]
+)
 @pytest.mark.parametrize("file", ["state.json", "tensors.safetensors", "manifest.json"])
 def test_the_checkpoint_before_a_damaged_one_is_used(damage, file, run, tmp_path):
     straight = run(epochs=4)
