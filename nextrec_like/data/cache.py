@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import accumulate
 from pathlib import Path
+from tokenize import TokenError
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -100,7 +101,7 @@ class _MappedArray:
             self._file = path.open("rb")
             np.lib.format.read_magic(self._file)
             self._shape, by_columns, self._dtype = np.lib.format.read_array_header_1_0(self._file)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, TokenError) as error:
             raise _damaged(path, str(error)) from error
         if by_columns or self._dtype.str[1:] not in TYPES:  # others might hold addresses in memory
             raise _damaged(path, "its type is wrong")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from nextrec_like.errors import InputError, warn
 from nextrec_like.storage import atomic
-from nextrec_like.storage.reading import inside, read_json
+from nextrec_like.storage.reading import inside, read_json, read_text
 from nextrec_like.storage.tensors import write_tensors
 from nextrec_like.training.training_state import TrainingState
 
@@ -121,8 +121,8 @@ class CheckpointFolder:
 
     def _pointed(self, name: str) -> Path | None:
         try:
-            return self.path / (self.path / name).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
+            return self.path / read_text(inside(self.path, name, FIX), FIX).strip()
+        except (InputError, ValueError):
             return None
 
     def _remove_old(self, newest: Path) -> None:
@@ -154,7 +154,8 @@ def _read(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
         if manifest["format"] != FORMAT:
             raise _UnusableError(f"has format {manifest['format']!r}, and this version goes on from format {FORMAT}")
         for name in (TENSORS, STATE):
-            if manifest["files"][name] != seal(inside(folder, name, FIX)):
+            file, sealed = inside(folder, name, FIX), manifest["files"][name]
+            if file.stat().st_size != sealed["bytes"] or seal(file) != sealed:
                 raise _UnusableError(f"is damaged: {name} is not as it was written")
         values = read_json(folder / STATE, FIX, max_bytes=STATE_BYTES)
         return TrainingState(load_file(folder / TENSORS), values), values["description"]

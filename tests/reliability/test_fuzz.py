@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import torch
 from fuzz import KINDS, REFUSED, WORKED, Failure, Hang, outcome, search
-from strategies import InputChanged, good_rows, unchanged
-from strategies_folders import FolderCase, Replaced
+from strategies import Damage, InputChanged, good_rows, unchanged
+from strategies_folders import Bytes, FolderCase, Replaced
 from strategies_schemas import CallCase
 from strategies_tables import FileCase, TableCase
 from strategies_yaml import FUNNEL, ConfigCase
@@ -69,8 +69,20 @@ CORPUS = {
     "OSError: a configuration that is too long": ConfigCase("train", FUNNEL.encode(), ["output=" + "x" * 300]),
     "waits for ever: rows that are a pipe": FolderCase("cache", [(1.0, Replaced("fifo"))], 0),
     "waits for ever: weights that are a pipe": FolderCase("model", [(1.0, Replaced("fifo"))], 0),
+    "waits for ever: checkpoints that are pipes": FolderCase("checkpoints", [(1.0, Replaced("fifo"))], 0),
+    "reads for ever: checkpoints of 8 TiB": FolderCase("checkpoints", [(1.0, Replaced("sparse"))], 0),
+    "waits for ever: LATEST that is a pipe": FolderCase("checkpoints", [(0.2961253992917779, Replaced("fifo"))], 1),
+    "TokenError: a header of numpy": FolderCase("cache", [(0.5, Bytes((Damage("flip", 0.1875, 0),)))], 0),
 }
-WORKS = ("num_buckets", "nash_mtl")
+WORKS = (
+    "num_buckets",
+    "nash_mtl",
+    "checkpoints that are pipes",
+    "checkpoints of 8 TiB",
+    "LATEST that is a pipe",
+    "header of numpy",
+)
+"""Ends of the reasons of cases that are right, or find an earlier checkpoint, or write the cache again."""
 
 
 @pytest.mark.parametrize("reason", CORPUS)
