@@ -125,7 +125,7 @@ def test_other_errors_are_failures(run, words, tmp_path):
 
 
 def test_case_that_takes_too_long_is_a_failure(tmp_path, monkeypatch):
-    monkeypatch.setattr("fuzz.SECONDS", 0.01)
+    monkeypatch.setattr("fuzz.patience", [0.01])
     with pytest.raises(Hang):
         outcome(Case(lambda folder: time.sleep(5)), tmp_path)
 
