@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os import getpid, kill
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nextrec_like.errors import InputError
-from nextrec_like.storage.atomic import whole
+from nextrec_like.storage.atomic import remove_parts, whole, whole_folder
 from nextrec_like.storage.reading import parse_json, read_json, read_text
 from nextrec_like.storage.records import typed
 
@@ -153,6 +152,12 @@ class Store:
             with whole(self.data / f"{name}.parquet") as part:
                 pq.write_table(table, part)
 
+    def tidy(self) -> None:
+        """Removes what killed processes have left behind."""
+        remove_parts(self.path, r"\w+\.(json|csv|html|md)", shared=True)
+        remove_parts(self.data, r"\w+\.parquet", shared=True)
+        remove_parts(self.runs, r"[0-9a-f]+", shared=True)
+
     def put_aside(self, folder: Path) -> Path:
         """Moves a run folder to where it is neither used nor lost."""
         aside = self.path / "replaced" / folder.name
@@ -184,36 +189,8 @@ class Store:
 @contextmanager
 def new_run_folder(runs: Path, key: str) -> Iterator[Path]:
     """A folder to write a run into, which gets its name when all is written, and goes if anything fails."""
-    part = runs / f".{key}.{getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(runs / key, replace=False) as part:
         yield part
-        try:
-            part.rename(runs / key)
-        except OSError:
-            if not (runs / key).exists():  # another process may have done the same run
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def remove_parts(folder: Path) -> None:
-    """Removes what killed processes have left behind."""
-    for part in folder.glob(".*"):
-        pid = part.name.rpartition(".")[2]
-        if pid.isdigit() and not _is_alive(int(pid)):
-            shutil.rmtree(part) if part.is_dir() else part.unlink()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextmanager

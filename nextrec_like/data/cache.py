@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from nextrec_like.data.packed import PackedData, from_arrays
 from nextrec_like.data.parquet_rows import ParquetRows
 from nextrec_like.data.streaming import window_rows
 from nextrec_like.errors import InputError, warn
+from nextrec_like.storage.atomic import whole_folder
 from nextrec_like.storage.reading import is_plain, read_description, read_json
 from nextrec_like.storage.records import build
 
@@ -171,19 +171,13 @@ def _is_own(folder: Path) -> bool:
 
 
 def _replace(source: ParquetRows, identity: str, folder: Path) -> None:
-    part = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for left in [part, *folder.parent.glob(f".{folder.name}.[0-9]*")]:
-        if left == part or time.time() - left.stat().st_mtime > OLD:
+    for left in folder.parent.glob(f".{folder.name}.[0-9]*"):
+        if time.time() - left.stat().st_mtime > OLD:
             shutil.rmtree(left, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with whole_folder(folder) as part:
         names = _write(source, part)
         content = {"format": FORMAT, "identity": identity, "sizes": source.sizes, "arrays": names}
         (part / FILE).write_text(json.dumps(content), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write(source: ParquetRows, folder: Path) -> list[str]:

@@ -10,9 +10,6 @@ from pathlib import Path
 
 from nextrec_like.errors import StorageError
 
-PART = re.compile(r"\..+\.(\d+|old)")
-"""Names that `part_of` and `aside_of` give."""
-
 
 @contextmanager
 def whole(file: Path) -> Iterator[Path]:
@@ -31,32 +28,52 @@ def whole(file: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def whole_folder(folder: Path, replace: bool = True) -> Iterator[Path]:
     """Another folder to write into, which takes the name of this one if nothing goes wrong.
 
-    A folder that is there is replaced. Between the two renames that this takes, its content is only at `aside_of`.
+    Args:
+        folder: The folder.
+        replace: Whether it is replaced if it is there. Between the two renames that this takes, its content is only at
+            `aside_of`. If not, it stays: another process has done the same meanwhile.
     """
-    part, aside = part_of(folder), aside_of(folder)
+    part = part_of(folder)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
         for path in [*part.rglob("*"), part]:
             flush(path)
-        replaced = folder.exists()
-        if replaced:
-            shutil.rmtree(aside, ignore_errors=True)
-            rename(folder, aside)
-        try:
-            rename(part, folder)
-        except OSError:
-            if replaced:
-                rename(aside, folder)
-            raise
-        flush(folder.parent)
-        shutil.rmtree(aside, ignore_errors=True)
+        if replace:
+            _replace(folder, part)
+        else:
+            _claim(folder, part)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _replace(folder: Path, part: Path) -> None:
+    aside = aside_of(folder)
+    replaced = folder.exists()
+    if replaced:
+        shutil.rmtree(aside, ignore_errors=True)
+        rename(folder, aside)
+    try:
+        rename(part, folder)
+    except BaseException:  # a signal, too, must not leave the folder without its name
+        if replaced:
+            rename(aside, folder)
+        raise
+    flush(folder.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _claim(folder: Path, part: Path) -> None:
+    try:
+        rename(part, folder)
+    except OSError:
+        if not folder.exists():
+            raise
+    flush(folder.parent)
 
 
 def part_of(path: Path) -> Path:
@@ -69,13 +86,31 @@ def aside_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.old")
 
 
-def remove_parts(folder: Path) -> None:
-    """Removes what killed processes have left behind in a folder, which no other process may be writing to."""
+def remove_parts(folder: Path, names: str, shared: bool = False) -> None:
+    """Removes what killed processes have left behind in a folder.
+
+    Args:
+        folder: The folder.
+        names: Pattern of the names of the files and folders that are written there; others stay.
+        shared: Whether other processes may be writing there; what has the number of a living one stays.
+    """
     for path in folder.iterdir():
-        if PART.fullmatch(path.name) and path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        elif PART.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+        match = re.fullmatch(rf"\.({names})\.(?P<process>\d+|old)", path.name)
+        if match and not (shared and _lives(match["process"])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _lives(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:  # it is that of another user
+        return True
+    except (ProcessLookupError, ValueError, OverflowError):  # none, `old`, more than a number of a process
+        return False
+    return True
 
 
 def flush(path: Path) -> None:

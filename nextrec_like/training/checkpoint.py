@@ -13,10 +13,10 @@ from nextrec_like.storage.lock import locked
 from nextrec_like.training.background import Background
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint_folder import CheckpointFolder, Position
-from nextrec_like.training.interrupts import Interrupted
+from nextrec_like.training.interrupts import Interrupted, InterruptedAgain
 from nextrec_like.training.same_training import MAY_CHANGE, check_same, description
 from nextrec_like.training.saving import new_folder
-from nextrec_like.training.training_state import TrainingState, num_bytes
+from nextrec_like.training.training_state import TrainingState, check_can_be_saved, num_bytes
 
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
@@ -76,9 +76,11 @@ class Checkpoint(Callback):
     def __init__(self, folder: str | Path, params: CheckpointParams, resume: bool | Sequence[str]) -> None:
         self.params, self.resumes = params, bool(resume)
         self.may_change = _checked_changes(resume)
-        self.folder = CheckpointFolder(new_folder(folder, "checkpoint_dir"), params.keep_last)
+        # Absolute, because the program may change its folder while it trains.
+        self.folder = CheckpointFolder(new_folder(folder, "checkpoint_dir").absolute(), params.keep_last)
         self.description: dict[str, Any] = {}
         self._saved_at = time.monotonic()
+        self._saved: Position | None = None
 
     def note(self, trainer: "Trainer", model: dict[str, Any], seed: int) -> None:
         """Notes what must be the same when the training goes on; before rows go to a device.
@@ -111,10 +113,13 @@ class Checkpoint(Callback):
                     f"`checkpoint_dir` '{self.folder.path}' holds a checkpoint of another training; pass `resume=True` "
                     f"to go on from it, or give a new folder."
                 )
+            check_can_be_saved(trainer)
             trainer.callbacks.append(self)
             self._saved_at = time.monotonic()
             try:
                 yield
+            except InterruptedAgain as stop:
+                raise InterruptedAgain.of(stop, "what was done since the last checkpoint is lost") from stop
             except Interrupted as stop:
                 raise Interrupted.of(stop, self._last_state(trainer)) from stop
             except DivergedError as error:  # steps that were skipped have moved nothing, so the present state is good
@@ -144,7 +149,7 @@ class Checkpoint(Callback):
         state, position, best = TrainingState.of(trainer, copy=copy), _position(trainer), _best(trainer)
         if not state.is_finite:
             return  # training is about to find out, and what was saved before is the last good state
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved = time.monotonic(), position
         self._writer.start(lambda: self._write(position, state, best))
         if not copy:
             self._writer.wait()
@@ -155,7 +160,7 @@ class Checkpoint(Callback):
     def _last_state(self, trainer: "Trainer") -> str:
         """Saves the present state if its weights are finite, and says where the newest one is."""
         self._writer.wait()
-        if self.folder.path / _position(trainer).name not in self.folder.found()[:1]:
+        if self._saved != _position(trainer):
             self._start(trainer)
             self._writer.wait()
         newest = next(iter(self.folder.found()), None)
@@ -168,6 +173,8 @@ class Checkpoint(Callback):
             return
         folder, state, saved = found
         check_same(saved, self.description, self.may_change, folder)
+        if (epochs := trainer.settings.epochs) < (begun := Position.of(folder).begun):
+            raise InputError(f"`epochs` is {epochs}, but '{folder}' is of epoch {begun}; give at least {begun}.")
         state.restore(trainer)
         trainer.reconsider_patience()
         trainer.progress.write(f"resumed after {_reached(trainer)} of {trainer.settings.epochs} from '{folder}'")

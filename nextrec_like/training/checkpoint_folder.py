@@ -38,6 +38,18 @@ class Position:
         """Name of the checkpoint there."""
         return f"epoch-{self.epochs:04d}" + (f"-step-{self.steps:06d}" if self.steps else "")
 
+    @classmethod
+    def of(cls, checkpoint: Path) -> "Position":
+        """The position that the name of a checkpoint says."""
+        match = NAME.fullmatch(checkpoint.name)
+        assert match is not None
+        return cls(*map(int, match.groups(default="0")))
+
+    @property
+    def begun(self) -> int:
+        """Epochs that have begun."""
+        return self.epochs + (self.steps > 0)
+
 
 class CheckpointFolder:
     """Writes and reads checkpoints.
@@ -56,7 +68,7 @@ class CheckpointFolder:
 
     def found(self) -> list[Path]:
         """All checkpoints, the newest first: where ``LATEST`` points, and then those before it."""
-        names = {Position(*map(int, match.groups(default="0"))): path for path, match in self._matches()}
+        names = {Position.of(path): path for path, _ in self._matches()}
         newest_first = [names[each] for each in sorted(names, key=lambda at: (at.epochs, at.steps), reverse=True)]
         latest = self._pointed(LATEST)
         return newest_first[newest_first.index(latest) :] if latest in newest_first else newest_first
@@ -111,7 +123,7 @@ class CheckpointFolder:
 
     def tidy(self) -> None:
         """Removes what killed processes have left behind; the folder has to be locked."""
-        atomic.remove_parts(self.path)
+        atomic.remove_parts(self.path, rf"{NAME.pattern}|{LATEST}|{BEST}")
 
     def _matches(self) -> Iterator[tuple[Path, re.Match[str]]]:
         for path in self.path.iterdir():
@@ -159,5 +171,7 @@ def _read(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
                 raise _UnusableError(f"is damaged: {name} is not as it was written")
         values = read_json(folder / STATE, FIX, max_bytes=STATE_BYTES)
         return TrainingState(load_file(folder / TENSORS), values), values["description"]
-    except (InputError, OSError, KeyError, TypeError, SafetensorError) as error:
+    except (KeyError, TypeError) as error:
+        raise _UnusableError("is damaged: its description lacks something") from error
+    except (InputError, OSError, SafetensorError) as error:
         raise _UnusableError(f"is damaged: {str(error).rstrip('.')}") from error

@@ -208,7 +208,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 best epoch: ``{"every_steps": 500, "every_seconds": 60, "keep_last": 2}``; see `CheckpointParams`.
             resume: Whether to go on from the newest checkpoint in `checkpoint_dir`, if there is one; the result is
                 bitwise that of a training that was never interrupted. Arguments and data have to be the same; a list
-                says which of ``epochs``, ``patience``, ``log_every`` and ``diagnose`` may differ.
+                says which may differ: ``epochs``, ``patience``, ``log_every``, ``diagnose``, ``max_skipped_steps``.
             log_every: Each n-th step is in `History.steps_frame`: losses and weights of the tasks, and what a
                 weighting has probed of their gradients.
             diagnose: Whether to probe gradients at every logged step, whatever the weighting, for their norms and
@@ -278,6 +278,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             train=rows,
             valid=valid,
             device=target,
+            num_fits_before=self.num_fits,
         )
         if checkpoint is not None:
             checkpoint.note(trainer, describe(self), settings.seed)
@@ -316,4 +317,4 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             finally:
                 if schedule.steps > steps:
                     self.is_fitted = True
-                    self.num_fits += 1
+                    self.num_fits = trainer.num_fits_before + 1

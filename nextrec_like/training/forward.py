@@ -25,6 +25,7 @@ class Forward:
         device: Where the model is.
         precision: Type in which the model computes.
         jit: Whether to compile.
+        num_rows: Size of the batches that are compiled; None: that of the first one.
         in_parts: Whether several batches add up their gradients; one CUDA graph for all of them would overwrite those
             of the batch before.
     """
@@ -37,12 +38,13 @@ class Forward:
         precision: torch.dtype,
         *,
         jit: bool,
+        num_rows: int | None = None,
         in_parts: bool = False,
     ) -> None:
         self.model, self.objective, self.device, self.precision = model, objective, device, precision
         mode = "reduce-overhead" if device.type == "cuda" and not in_parts else None
         self._compiled = torch.compile(self._compute, mode=mode, dynamic=False) if jit else None
-        self._size: int | None = None
+        self._size, self._has_compiled = num_rows, False
 
     def __call__(self, batch: Batch) -> TaskLosses:
         assert batch.labels is not None
@@ -62,8 +64,8 @@ class Forward:
         assert self._compiled is not None
         try:
             torch.compiler.cudagraph_mark_step_begin()
-            with nullcontext() if self._size else torch._dynamo.config.patch(COMPILING):
-                self._size = len(ids)
+            with nullcontext() if self._has_compiled else torch._dynamo.config.patch(COMPILING):
+                self._size, self._has_compiled = len(ids), True
                 return self._compiled(ids, dense, labels)
         except _compiler_errors() as error:
             why = str(error).strip().splitlines()

@@ -24,7 +24,11 @@ class Interrupted(KeyboardInterrupt):
     @classmethod
     def of(cls, interrupt: KeyboardInterrupt, more: str) -> "Interrupted":
         """The same with more to say."""
-        return cls(f"{interrupt or 'interrupted'}; {more}", getattr(interrupt, "number", signal.SIGINT))
+        return cls(f"{str(interrupt) or 'interrupted'}; {more}", getattr(interrupt, "number", signal.SIGINT))
+
+
+class InterruptedAgain(Interrupted):
+    """A second signal has ended the training, at a place where its state cannot be saved."""
 
 
 @contextmanager
@@ -86,7 +90,7 @@ class Interrupts:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
-            raise KeyboardInterrupt("interrupted again, so the state was not saved")
+            raise InterruptedAgain(f"interrupted again by {signal.Signals(number).name}", number)
         self.number = number
         if self._at_once:
             self.check()

@@ -138,5 +138,10 @@ def new_folder(folder: str | Path, parameter: str) -> Path:
 
 
 def _check_free(path: Path) -> None:
-    if any(path.iterdir()) and not (path / DESCRIPTION).is_file():
-        raise InputError(f"'{path}' holds other files; give a new or empty folder, or one with a saved model.")
+    names = {each.name for each in path.iterdir()}
+    others = sorted(names - {DESCRIPTION, WEIGHTS, PROCESSOR})
+    if others or (names and DESCRIPTION not in names):
+        raise InputError(
+            f"'{path}' holds other files (`{(others or sorted(names))[0]}`); give a new or empty folder, or one with "
+            f"nothing but a saved model."
+        )

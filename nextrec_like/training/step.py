@@ -27,6 +27,7 @@ class Stepper:
         parts: Optimizer, objective, balancer.
         device: Where the model is.
         draw: Gives an independent batch, for weightings that need more than one.
+        num_rows: Rows of the usual batch; with `jit` the others run as they are.
         looks_at_tasks: Whether gradients of single tasks are looked at, so that the model must not be compiled.
     """
 
@@ -36,6 +37,7 @@ class Stepper:
         parts: Compiled,
         device: torch.device,
         draw: Callable[[], Batch],
+        num_rows: int | None = None,
         *,
         looks_at_tasks: bool = False,
     ) -> None:
@@ -46,6 +48,7 @@ class Stepper:
             device,
             parts.precision,
             jit=parts.jit and not looks_at_tasks,
+            num_rows=None if num_rows is None else ceil(num_rows / parts.accumulate_steps),
             in_parts=parts.accumulate_steps > 1,
         )
         can_be_told = getattr(parts.optimizer, "_step_supports_amp_scaling", False)

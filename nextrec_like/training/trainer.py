@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from nextrec_like.batch import Batch
+from nextrec_like.batch import Batch, batch_bounds
 from nextrec_like.data.source import Rows
 from nextrec_like.errors import DivergedError, warn, within
 from nextrec_like.metrics import TaskMetrics
@@ -38,6 +38,7 @@ class Trainer:
         train: Training rows.
         valid: Validation rows, if any.
         device: Where the model is.
+        num_fits_before: Trainings that the model has had.
     """
 
     def __init__(
@@ -50,13 +51,16 @@ class Trainer:
         train: Rows,
         valid: Rows | None,
         device: torch.device,
+        num_fits_before: int = 0,
     ) -> None:
+        self.num_fits_before = num_fits_before
         self.model, self.parts, self.tasks, self.settings = model, parts, tasks, settings
         self.train_data, self.valid_data, self.device = train, valid, device
         self.generator = torch.Generator().manual_seed(settings.seed) if settings.shuffle else None
         self.draws = torch.Generator().manual_seed(settings.seed + 1)
         self.looks_at_tasks = parts.weighting.needs != "losses" or settings.diagnose
-        self.stepper = Stepper(model, parts, device, self._draw, looks_at_tasks=self.looks_at_tasks)
+        num_rows = batch_bounds(len(train), settings.batch_size)[0][1]
+        self.stepper = Stepper(model, parts, device, self._draw, num_rows, looks_at_tasks=self.looks_at_tasks)
         self.log, self.skips = StepLog(tasks.names), SkippedSteps(tasks.names)
         self.callbacks = list(settings.callbacks)
         self.interrupts = Interrupts()
@@ -97,7 +101,7 @@ class Trainer:
             self._prepare_balancer()
             self._call("on_fit_start")
             with self.parts.tables.gathered(jit=self.parts.jit):
-                while len(self.history.epochs) < self.settings.epochs and not self.should_stop:
+                while self._goes_on():
                     self._run_epoch(len(self.history.epochs) + 1)
         finally:
             self.progress.close()
@@ -106,6 +110,11 @@ class Trainer:
         self.progress.write_conflicts(self.history)
         self._call("on_fit_end")
         return self.history
+
+    def _goes_on(self) -> bool:
+        """Whether there is another epoch, or one that was begun before an interruption."""
+        is_open = self.totals.steps > 0
+        return len(self.history.epochs) < self.settings.epochs and (is_open or not self.should_stop)
 
     def _prepare_balancer(self) -> None:
         balancer = self.parts.balancer

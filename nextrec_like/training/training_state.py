@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nextrec_like.errors import warn
+from nextrec_like.errors import InputError, warn
 from nextrec_like.training.history import History
 
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
 
-PAIRS, NUMBER = "pairs", "number"
+PAIRS, NUMBER, TENSOR, NUMPY = "pairs", "number", "tensor", "numpy"
 SMALL = 2**20
 
 
@@ -39,21 +40,15 @@ class TrainingState:
             copy: Whether tensors are copied, so that the training may go on while they are written.
         """
         trainer.flush_logs()
-        optimizer, schedule = trainer.parts.optimizer.state_dict(), trainer.parts.schedule
-        numbers = {
-            str(index): {name: value for name, value in slots.items() if not isinstance(value, Tensor)}
-            for index, slots in optimizer["state"].items()
-        }
-        values = {
-            "optimizer": {"groups": optimizer["param_groups"], "numbers": numbers},
-            "scheduler": None if schedule.scheduler is None else _to_json(schedule.scheduler.state_dict()),
-            "steps": schedule.steps,
-            "last_lr": schedule.last_lr,
+        values = _settings(trainer) | {
+            "steps": trainer.parts.schedule.steps,
+            "last_lr": trainer.parts.schedule.last_lr,
             "history": trainer.history.to_dict(),
             "best_score": trainer.best_score,
             "should_stop": trainer.should_stop,
             "seconds": trainer.seconds,
             "seed": trainer.settings.seed,
+            "num_fits_before": trainer.num_fits_before,
         }
         return cls({name: _on_cpu(value, copy) for name, value in _tensors(trainer).items()}, values)
 
@@ -78,14 +73,15 @@ class TrainingState:
         trainer.best_weights = {name: each.to(trainer.device) for name, each in self._under("best/").items()} or None
         trainer.totals.load_state_dict(self._under("epoch/"))
         trainer.settings = replace(trainer.settings, seed=values["seed"])  # of a model's later fits it is another one
+        trainer.num_fits_before = values["num_fits_before"]
         trainer.history = History.from_dict(values["history"])
         trainer.best_score, trainer.should_stop = values["best_score"], values["should_stop"]
         trainer.seconds, trainer.has_stepped = values["seconds"], True
         self._restore_random(trainer)
 
     def _optimizer(self) -> dict[str, Any]:
-        saved = self.values["optimizer"]
-        slots: dict[int, dict[str, Any]] = {int(index): dict(numbers) for index, numbers in saved["numbers"].items()}
+        saved = _from_json(self.values["optimizer"])
+        slots: dict[int, dict[str, Any]] = saved["numbers"]
         for key, value in self._under("optimizer/").items():
             index, name = key.split("/", 1)
             slots[int(index)][name] = value
@@ -138,16 +134,55 @@ def _with_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     return {f"{prefix}{name}": value for name, value in tensors.items()}
 
 
+def check_can_be_saved(trainer: "Trainer") -> None:
+    """Raises if an option or state of the optimizer or scheduler is nothing that a checkpoint can hold.
+
+    Raises:
+        InputError: Names its type.
+    """
+    _settings(trainer)
+
+
+def _settings(trainer: "Trainer") -> dict[str, Any]:
+    """What optimizer and scheduler remember besides tensors of state."""
+    optimizer, scheduler = trainer.parts.optimizer.state_dict(), trainer.parts.schedule.scheduler
+    numbers = {
+        index: {name: value for name, value in slots.items() if not isinstance(value, Tensor)}
+        for index, slots in optimizer["state"].items()
+    }
+    return {
+        "optimizer": _to_json({"groups": optimizer["param_groups"], "numbers": numbers}),
+        "scheduler": None if scheduler is None else _to_json(scheduler.state_dict()),
+    }
+
+
 def _to_json(value: Any) -> Any:  # noqa: ANN401
-    """The value with dicts as lists of pairs and infinity as a text: JSON has neither keys of other types nor that."""
+    """The value as JSON, which has neither keys but texts, nor infinity, nor tensors and numbers of numpy."""
     if isinstance(value, dict):
         return {PAIRS: [[key, _to_json(item)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    if isinstance(value, Tensor):
+        return {TENSOR: _to_json(value.tolist()), "dtype": str(value.dtype).removeprefix("torch.")}
+    if isinstance(value, np.generic):  # a float32 is another factor than the float of the same value
+        return {NUMPY: _to_json(value.item()), "dtype": value.dtype.name}
     if isinstance(value, float) and not isfinite(value):
         return {NUMBER: str(value)}
-    return [_to_json(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise InputError(
+        f"The optimizer or the scheduler holds a {type(value).__name__}, which no checkpoint can hold; use numbers, or "
+        f"train without `checkpoint_dir`."
+    )
 
 
 def _from_json(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict):
-        return float(value[NUMBER]) if NUMBER in value else {key: _from_json(item) for key, item in value[PAIRS]}
-    return [_from_json(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_from_json(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if TENSOR in value:
+        return torch.tensor(_from_json(value[TENSOR]), dtype=getattr(torch, value["dtype"]))
+    if NUMPY in value:
+        return np.dtype(value["dtype"]).type(_from_json(value[NUMPY]))
+    return float(value[NUMBER]) if NUMBER in value else {key: _from_json(item) for key, item in value[PAIRS]}

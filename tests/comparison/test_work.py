@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from nextrec_like.comparison.judging import judged
 from nextrec_like.comparison.running import work
 from nextrec_like.comparison.running.gates import watched_gates
 from nextrec_like.comparison.running.work import Job, Workspace
-from nextrec_like.comparison.store import RunFolder, Store, remove_parts
+from nextrec_like.comparison.store import RunFolder, Store, new_run_folder
 from nextrec_like.config import fit_processor, load_config, read_data, resolve
+from nextrec_like.storage import atomic
 from nextrec_like.training.randomness import fingerprint
 from nextrec_like.training.step import Stepper
 from nextrec_like.weighting import WEIGHTINGS
@@ -196,13 +198,41 @@ def test_predictions_of_other_rows_are_found(place, configure):
 
 
 def test_only_what_killed_processes_left_behind_is_removed(tmp_path):
-    (tmp_path / ".0123.1").mkdir()  # process 1 lives
-    (tmp_path / ".4567.999999999").mkdir()
-    (tmp_path / "89ab").mkdir()
+    store = Store(tmp_path, "fingerprint")
+    stays = [store.runs / ".0123.1", store.runs / "89ab", store.data / "labels.parquet", tmp_path / ".my notes.2"]
+    goes = [tmp_path / ".report.html.", store.data / ".labels.parquet.", store.runs / ".4567."]
+    for folder in [*stays, *(path.with_name(f"{path.name}999999999") for path in goes)]:  # process 1 lives
+        folder.mkdir(parents=True)
 
-    remove_parts(tmp_path)
+    store.tidy()
 
-    assert {path.name for path in tmp_path.iterdir()} == {".0123.1", "89ab"}
+    assert {path for folder in (tmp_path, store.data, store.runs) for path in folder.iterdir()} == {
+        *stays,
+        store.runs,
+        store.data.parent,
+    }
+
+
+def test_a_run_folder_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done, rename = [], atomic.rename
+    monkeypatch.setattr(atomic, "flush", done.append)
+    monkeypatch.setattr(atomic, "rename", lambda *paths: (done.append(paths), rename(*paths)))
+
+    with new_run_folder(tmp_path, "0123") as part:
+        (part / "result.json").write_text("{}")
+
+    folder = tmp_path / f".0123.{os.getpid()}"
+    assert done == [folder / "result.json", folder, (folder, tmp_path / "0123"), tmp_path]
+
+
+def test_the_same_run_of_another_process_stays(tmp_path):
+    with new_run_folder(tmp_path, "0123") as part:
+        (part / "result.json").write_text("mine")
+        (tmp_path / "0123").mkdir()
+        (tmp_path / "0123" / "result.json").write_text("of the other")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["0123"]
+    assert (tmp_path / "0123" / "result.json").read_text() == "of the other"
 
 
 def test_the_use_of_gates_is_the_mean_share_over_all_rows():

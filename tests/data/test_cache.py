@@ -17,6 +17,7 @@ from nextrec_like.data.parquet_rows import ParquetRows
 from nextrec_like.data.streaming import StreamedData
 from nextrec_like.errors import InputWarning
 from nextrec_like.features import FeatureSet
+from nextrec_like.storage import atomic
 from nextrec_like.tasks import TaskSet
 
 CPU = torch.device("cpu")
@@ -144,6 +145,19 @@ def test_what_a_killed_training_left_is_removed_after_a_day(source, tmp_path):
         ".cache.2",
         "cache",
     ]
+
+
+def test_cache_is_on_the_disk_before_it_gets_its_name(source, tmp_path, monkeypatch):
+    done, rename = [], atomic.rename
+    monkeypatch.setattr(atomic, "flush", done.append)
+    monkeypatch.setattr(atomic, "rename", lambda *paths: (done.append(paths), rename(*paths)))
+
+    cached(source, tmp_path / "cache")
+
+    part = tmp_path / f".cache.{os.getpid()}"
+    files = {part / name for name in ("cache.json", "dense.npy", "group.npy", "ids.npy", "labels.npy")}
+    assert set(done[:5]) == files
+    assert done[5:] == [part, (part, tmp_path / "cache"), tmp_path]
 
 
 def test_damage_while_reading_is_an_error(source, tmp_path, refused):

@@ -1,11 +1,16 @@
 """One process per folder, and the lock of a killed one is free."""
 
+import errno
+import fcntl
+import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from nextrec_like import InputError
+from nextrec_like.errors import InputWarning
 from nextrec_like.storage.lock import locked
 
 HOLDER = """
@@ -48,3 +53,19 @@ def test_a_folder_that_is_not_there_is_an_input_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "file", "trains"):
         pytest.fail("it is a file")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_told_once_and_training_goes_on(code, train, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    (tmp_path / ".lock").touch()  # of a killed process
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train(epochs=1, checkpoint_dir=tmp_path)
+
+    [message] = [str(each.message) for each in caught if each.category is InputWarning]
+    assert message == f"The file system of `{tmp_path}` has no locks: see to it that no other process trains there."
+    assert (tmp_path / "LATEST").exists()

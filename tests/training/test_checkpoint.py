@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -496,3 +497,90 @@ def test_going_on_with_other_options_of_the_weighting_is_refused(before, after, 
     run({"loss_weights": before}, epochs=1, checkpoint_dir=tmp_path)
     with refused("differs from the checkpoint", "weighting", word):
         run({"loss_weights": after}, epochs=2, checkpoint_dir=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("lr", [np.float32(0.01), torch.tensor(0.01)], ids=type)
+def test_options_that_are_no_plain_numbers_are_saved(lr, build, train, tmp_path):
+    def fit(**more):
+        model = build("mmoe", **MODEL)
+        adam = torch.optim.Adam(model.parameters(), lr=lr)
+        return train(model=model, compiled={"optimizer": adam, "optimizer_params": None}, epochs=2, **more)
+
+    straight = fit()
+    with pytest.raises(KeyboardInterrupt):
+        fit(checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=2)])
+    assert_equal_runs(straight, fit(checkpoint_dir=tmp_path, resume=True))
+
+
+def test_state_that_no_checkpoint_can_hold_is_refused_before_the_first_step(build, train, tmp_path, refused):
+    model = build("mmoe", **MODEL)
+    adam = torch.optim.Adam([{"params": list(model.parameters()), "note": object()}], lr=0.01)
+    seen = Seen()
+    with refused("holds a object", "no checkpoint can hold"):
+        train(model=model, compiled={"optimizer": adam, "optimizer_params": None}, checkpoint_dir=tmp_path)
+    assert seen.rows == []
+    assert checkpoints(tmp_path) == set()
+
+
+class StopAt(Callback):
+    """Asks for an end after the epoch, in a step of it."""
+
+    def on_step_end(self, trainer):
+        if len(trainer.history.epochs) == 1 and trainer.totals.steps == 3:
+            trainer.stop()
+
+
+def test_an_epoch_that_is_to_be_the_last_is_finished_after_an_interruption(run, tmp_path):
+    options = {"epochs": 5, "batch_size": 24}  # 10 steps an epoch
+    straight = run(**options, callbacks=[StopAt()])
+    saved = {"checkpoint_dir": tmp_path, "checkpoint_params": {"every_steps": 4}}
+    with pytest.raises(KeyboardInterrupt):
+        run(**options, **saved, callbacks=[StopAt(), Interrupt(epoch=2, step=7)])
+    resumed = run(**options, **saved, callbacks=[StopAt()], resume=True)
+    assert len(straight[1].epochs) == 2
+    assert_equal_runs(straight, resumed)
+
+
+def test_hidden_files_of_the_user_stay(run, tmp_path):
+    (tmp_path / ".data.old").mkdir()
+    (tmp_path / ".bashrc.old").write_text("mine")
+    (tmp_path / ".nvm.20251121").write_text("mine")
+    run(checkpoint_dir=tmp_path)
+    assert {".data.old", ".bashrc.old", ".nvm.20251121"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_checkpoints_stay_where_they_were_begun(run, tmp_path, monkeypatch):
+    class Elsewhere(Callback):
+        def on_fit_start(self, trainer):
+            os.chdir(tmp_path / "elsewhere")
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    run(checkpoint_dir="here", callbacks=[Elsewhere()])
+    assert checkpoints(tmp_path / "here") == {"epoch-0001"}
+    assert checkpoints(tmp_path / "elsewhere") == set()
+
+
+def test_resumed_fits_are_counted_once(build, train, tmp_path):
+    model = build("mmoe", **MODEL)
+    with pytest.raises(KeyboardInterrupt):
+        train(model=model, epochs=2, checkpoint_dir=tmp_path, callbacks=[Interrupt(epoch=2)])
+    train(model=model, epochs=2, checkpoint_dir=tmp_path, resume=True)
+    assert model.num_fits == 1
+
+
+def test_a_damaged_checkpoint_is_not_taken_for_the_last_state(run, tmp_path):
+    options = {"epochs": 2, "batch_size": 24, "checkpoint_dir": tmp_path, "checkpoint_params": {"every_steps": 4}}
+    straight = run(epochs=2, batch_size=24)
+    with pytest.raises(KeyboardInterrupt):
+        run(**options, callbacks=[Interrupt(epoch=1, step=9)])
+    truncate(tmp_path / "epoch-0000-step-000008" / "tensors.safetensors")
+
+    class Signal(Callback):
+        def on_step_end(self, trainer):
+            if trainer.totals.steps == 8:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.warns(InputWarning, match="damaged"), pytest.raises(KeyboardInterrupt, match="step-000008"):
+        run(**options, resume=True, callbacks=[Signal()])
+    assert_equal_runs(straight, run(**options, resume=True))

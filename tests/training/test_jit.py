@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 import torch
 
+from nextrec_like import Callback
 from nextrec_like.errors import InputWarning
 from nextrec_like.training.forward import Forward
 
@@ -110,3 +111,19 @@ def test_error_of_the_model_is_not_taken_for_one_of_the_compiler(build, train, m
 def test_jit_is_true_or_false(value, build, refused):
     with refused("`jit`", repr(value)):
         build("mmoe").compile(jit=value)
+
+
+def test_a_resumed_training_compiles_batches_of_the_same_size(train, tmp_path):
+    class Interrupt(Callback):
+        def on_step_end(self, trainer):
+            if trainer.totals.steps == 4:
+                raise KeyboardInterrupt
+
+    options = {"compiled": {"jit": True}, "epochs": 2, "batch_size": 50}  # 4 batches of 50 rows, and one of 40
+    straight, _ = train("mmoe", **options)
+    saved = {"checkpoint_dir": tmp_path, "checkpoint_params": {"every_steps": 4}}
+    with pytest.raises(KeyboardInterrupt):
+        train("mmoe", **options, **saved, callbacks=[Interrupt()])
+    resumed, _ = train("mmoe", **options, **saved, resume=True)
+    states = (straight.state_dict(), resumed.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from nextrec_like.comparison.identity import run_key
 from nextrec_like.comparison.running.pool import Pool
 from nextrec_like.comparison.running.work import Job, Outcome
-from nextrec_like.comparison.store import RunFolder, Store, remove_parts
+from nextrec_like.comparison.store import RunFolder, Store
 from nextrec_like.config import Config, resolve
 from nextrec_like.errors import InputError
 from nextrec_like.storage.atomic import write_text
@@ -51,8 +51,7 @@ class Runner:
         self.failures: dict[str, str] = {}
         self.trained = 0
         self._seen_warnings: set[str] = set()
-        for folder in (store.path, store.path / "data", store.runs):
-            remove_parts(folder)
+        store.tidy()
 
     def key(self, config: Config, seed: int) -> str:
         """The key of a run."""
