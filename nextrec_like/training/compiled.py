@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import isfinite
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from nextrec_like.objectives import LOSSES, OBJECTIVES, Objective, build_losses,
 from nextrec_like.objectives.build import LossSpec
 from nextrec_like.optim import Schedule, Table, TableGradients, build_optimizers, build_schedule, move_state
 from nextrec_like.tasks import TaskSet
+from nextrec_like.training.plain import plain
 from nextrec_like.training.scaling import LossScale
 from nextrec_like.weighting import WEIGHTINGS, Balancer, Weighting, WeightingSpec, build_weighting
 from nextrec_like.weighting.site import Site
@@ -174,16 +174,3 @@ def _identity(weighting: Weighting) -> dict[str, Any]:
     own = {name: value for name, value in vars(weighting).items() if not name.startswith("_") and name != "options"}
     state = dict(weighting.named_buffers())
     return plain({"class": type(weighting).__name__, **own, **asdict(weighting.options), **state})
-
-
-def plain(value: Any) -> Any:  # noqa: ANN401
-    """The value as JSON can hold it; of any other object only the name of its class."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)  # JSON has no infinity, which is the default of `max_norm` of nash_mtl
-    return value if value is None or isinstance(value, (str, bool, int, float)) else type(value).__name__

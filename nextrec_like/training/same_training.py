@@ -1,6 +1,5 @@
 """Whether a training that goes on is the one that was saved."""
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -8,9 +7,11 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from nextrec_like.errors import PACKAGE, InputError, warn
+from nextrec_like.training.plain import plain
 
 if TYPE_CHECKING:
     from nextrec_like.training.trainer import Trainer
@@ -40,12 +41,12 @@ def description(trainer: "Trainer", model: Mapping[str, Any], seed: int) -> dict
         **{name: getattr(settings, name) for name in MAY_CHANGE},
         **{name: value for name, value in model.items() if name not in ("format", "fitted", "num_fits")},
         **trainer.parts.arguments,
+        "frozen": dict.fromkeys(_frozen(trainer), True),
     }
     data = {f"training {name}": each for name, each in train.fingerprint().items()}
     if valid is not None:
         data |= {f"validation {name}": each for name, each in valid.fingerprint().items()}
-    whole = {"arguments": arguments, "data": data, "made with": _made_with(trainer.device)}
-    return dict(json.loads(json.dumps(whole)))
+    return dict(plain({"arguments": arguments, "data": data, "made with": _made_with(trainer.device)}))
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str], folder: Path) -> None:
@@ -87,6 +88,13 @@ def differences(saved: Any, now: Any, name: str = "") -> Iterator[tuple[str, str
         yield name, f"{name} was {shorten(str(saved), 100)}, now {shorten(str(now), 100)}"
 
 
+def _frozen(trainer: "Trainer") -> list[str]:
+    """Parameters that keep their values: they need no gradient, or the optimizer does not hold them."""
+    held = {id(parameter) for group in trainer.parts.optimizer.param_groups for parameter in group["params"]}
+    named = trainer.model.named_parameters()
+    return sorted(name for name, each in named if not each.requires_grad or id(each) not in held)
+
+
 def _comparable(data: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
     """The digests that both have: features in memory and in files are not known by the same digest, labels are."""
     return {name: value for name, value in data.items() if name in other or name.endswith("labels")}
@@ -98,6 +106,7 @@ def _made_with(device: torch.device) -> dict[str, Any]:
     return {
         "nextrec_like": version(PACKAGE),
         "torch": torch.__version__,
+        "numpy": np.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else on_cpu,
         "threads": torch.get_num_threads(),
     }

@@ -90,7 +90,7 @@ def test_a_signal_at_the_end_of_an_epoch_saves_the_epoch(run, tmp_path):
 
 
 def test_a_second_signal_does_not_wait(run, tmp_path):
-    with pytest.raises(InterruptedAgain, match="again by SIGTERM; what was done since .* is lost") as caught:
+    with pytest.raises(InterruptedAgain, match=r"again by SIGTERM; what was done since .* is lost") as caught:
         run(checkpoint_dir=tmp_path, callbacks=[Send(signal.SIGTERM, step=14, times=2)])
     assert caught.value.number == signal.SIGTERM
     assert (tmp_path / "LATEST").read_text() == "epoch-0001"
