@@ -53,18 +53,17 @@ def whole_folder(folder: Path, replace: bool = True) -> Iterator[Path]:
 
 def _replace(folder: Path, part: Path) -> None:
     aside = aside_of(folder)
-    replaced = folder.exists()
-    if replaced:
-        shutil.rmtree(aside, ignore_errors=True)
-        rename(folder, aside)
     try:
+        if folder.exists():
+            _remove(aside)
+            rename(folder, aside)
         rename(part, folder)
     except BaseException:  # a signal, too, must not leave the folder without its name
-        if replaced:
+        if aside.exists() and not folder.exists():
             rename(aside, folder)
         raise
     flush(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
 
 
 def _claim(folder: Path, part: Path) -> None:
@@ -97,10 +96,14 @@ def remove_parts(folder: Path, names: str, shared: bool = False) -> None:
     for path in folder.iterdir():
         match = re.fullmatch(rf"\.({names})\.(?P<process>\d+|old)", path.name)
         if match and not (shared and _lives(match["process"])):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lives(process: str) -> bool:
