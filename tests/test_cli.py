@@ -285,7 +285,7 @@ def test_run_that_diverges_keeps_its_last_good_state(here, run):
     _, _, err = run(*diverging("early"))
     run("train", "job.yaml", "--set", "name=early")
 
-    assert "the last state is saved in 'runs/early-001/checkpoints/seed_0/epoch-0000-step-" in err
+    assert f"the last state is saved in '{here}/runs/early-001/checkpoints/seed_0/epoch-0000-step-" in err
     assert sorted(path.name for path in (here / "runs").glob("early-*")) == ["early-001", "early-002"]
 
 
@@ -637,7 +637,7 @@ def test_ctrl_c_keeps_the_epochs_before_it(here, run, monkeypatch):
     history = (here / "runs" / "stopped-001" / "history.jsonl").read_text()
     assert status == 130
     assert err == (
-        "\ninterrupted by SIGINT; the last state is saved in 'runs/stopped-001/checkpoints/seed_0/epoch-0001'; "
+        f"\ninterrupted by SIGINT; the last state is saved in '{here}/runs/stopped-001/checkpoints/seed_0/epoch-0001'; "
         "the same command with `--resume` goes on\n"
     )
     assert [json.loads(line)["epoch"] for line in history.splitlines()] == [1]

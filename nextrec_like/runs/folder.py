@@ -38,7 +38,7 @@ def new_run(config: Config) -> Iterator[Path]:
             with _named_when_interrupted(folder):
                 yield folder
     finally:
-        if not (folder / HISTORY).exists() and not any(folder.glob(f"{CHECKPOINTS}/*/epoch-*")):
+        if not (folder / HISTORY).exists() and not _has_checkpoints(folder):
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -59,12 +59,16 @@ def same_run(folder: Path) -> Iterator[Path]:
 def _named_when_interrupted(folder: Path) -> Iterator[None]:
     try:
         yield
-    except Interrupted as error:
-        raise Interrupted.of(error, "the same command with `--resume` goes on") from error
     except KeyboardInterrupt as error:
-        if not (folder / HISTORY).exists():
-            raise
-        raise Interrupted.of(error, f"history so far in {folder}") from error
+        if _has_checkpoints(folder):
+            raise Interrupted.of(error, "the same command with `--resume` goes on") from error
+        if (folder / HISTORY).exists():
+            raise Interrupted.of(error, f"history so far in {folder}") from error
+        raise
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    return any(folder.glob(f"{CHECKPOINTS}/*/epoch-*"))
 
 
 def describe_run(config: Config, folder: Path) -> None:
