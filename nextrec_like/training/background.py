@@ -1,15 +1,22 @@
 """One task at a time beside the training."""
 
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
+
+
+NICENESS = 10
+"""Of the thread, in the words of Unix: it gets what the training leaves of the processors."""
 
 
 class Background:
     """A thread that does one task at a time; a task that fails raises its error at the next call."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="nextrec_like-checkpoint")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="nextrec_like-checkpoint", initializer=_give_way)
         self._task: Future[None] | None = None
 
     @property
@@ -41,3 +48,9 @@ class Background:
                 self.wait()
         finally:
             self._pool.shutdown()
+
+
+def _give_way() -> None:
+    """Lets other threads go first, where threads have priorities of their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
