@@ -7,7 +7,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
-
 NICENESS = 10
 """Of the thread, in the words of Unix: it gets what the training leaves of the processors."""
 
