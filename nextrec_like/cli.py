@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 if the input breaks a rule, 130 if interrupted, 143 if asked to end by SIGTERM.
     """
-    arguments = _parser().parse_args(argv)
     try:
         with _plain_warnings(), ended_by_sigterm():
+            arguments = _parser().parse_args(argv)
             arguments.run(arguments)
     except InputError as error:
         write_lines(sys.stderr, f"error: {printable(str(error))}")

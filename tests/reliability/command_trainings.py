@@ -49,7 +49,8 @@ def train_by_command(case: Case, data: Path, folder: Path) -> int:
         )
     status = main(["train", str(config), "--resume"])
     if status == 0:
-        (run,) = (folder / "runs").glob("job-*")
+        # One killed before it wrote anything leaves an empty folder, which is no run.
+        (run,) = (path.parent for path in (folder / "runs").glob("job-*/config.yaml"))
         history = [untimed(json.loads(line)) for line in (run / "history.jsonl").read_text().splitlines()]
         found = {"history": digest(json.dumps(history).encode())}
         for name in ("metrics.json", "steps.parquet"):
