@@ -82,7 +82,8 @@ def _broken(rows: Rows) -> list[str]:
 
 def _cost(rows: Rows) -> list[str]:
     (row,) = rows
-    return _verdict(f"{row['cost']:.1%} at {row['state_bytes'] / 1e6:,.0f} MB", row["cost"] < 0.02)
+    whole = f"{row['cost']:+.1%} of all time, which varies by more from round to round"
+    return _verdict(f"{whole}; steps held {row['held']:.2%}; {row['state_bytes'] / 1e6:,.0f} MB", row["cost"] < 0.02)
 
 
 def _blocked(rows: Rows) -> list[str]:
