@@ -16,6 +16,17 @@ from nextrec_like.config import load_config
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("train", "valid", "test")
 
+GOOD = {
+    "age": [1.0, 2.0, 3.0],
+    "pair": [[1.0, 2.0]] * 3,
+    "user": [0, 1, 4],
+    "hist": [[1, 2], [], [3]],
+    "is_click": [1, 0, 1],
+    "buy": [1, 0, 0],
+    "price": [1.5, -2.0, 0.0],
+}
+"""Three rows of encoded columns and labels that keep the input contract."""
+
 
 def load_recipe(name):
     """The module ``datasets/<name>/prepare.py``; its own additions to the path are taken back."""

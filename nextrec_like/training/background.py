@@ -16,7 +16,7 @@ class Background:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="nextrec_like-checkpoint", initializer=_give_way)
-        self._task: Future[None] | None = None
+        self._task: Future[object] | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -25,7 +25,7 @@ class Background:
             self.wait()
         return self._task is not None
 
-    def start(self, task: Callable[[], None]) -> None:
+    def start(self, task: Callable[[], object]) -> None:
         """Starts a task, after the one before."""
         self.wait()
         self._task = self._pool.submit(task)

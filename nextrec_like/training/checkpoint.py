@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,12 +151,9 @@ class Checkpoint(Callback):
         if not state.is_finite:
             return  # training is about to find out, and what was saved before is the last good state
         self._saved_at, self._saved = time.monotonic(), position
-        self._writer.start(lambda: self._write(position, state, best))
+        self._writer.start(partial(self.folder.write, position, state, self.description, best))
         if not copy:
             self._writer.wait()
-
-    def _write(self, position: Position, state: TrainingState, best: Position | None) -> None:
-        self.folder.write(position, state, self.description, best)
 
     def _last_state(self, trainer: "Trainer") -> str:
         """Saves the present state if its weights are finite, and says where the newest one is."""

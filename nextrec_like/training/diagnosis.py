@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Protocol, runtime_checkable
 
-import torch
 from torch import nn
 
 from nextrec_like.batch import Batch
 from nextrec_like.errors import DivergedError
+from nextrec_like.training.finite import is_finite
 from nextrec_like.training.randomness import random_state, replayed
 from nextrec_like.training.step import Stepper
 
@@ -83,9 +83,7 @@ def _faulty(stepper: Stepper) -> list[str]:
 
 def faulty_parameters(model: nn.Module) -> list[str]:
     """The groups of parameters with a value that is not finite."""
-    filled = ((name, parameter.detach()) for name, parameter in model.named_parameters() if parameter.numel())
-    # The extremes of a table need no memory, unlike a mask of its size; NaN is an extreme, too.
-    return groups_of(model, (name for name, each in filled if not torch.stack(each.aminmax()).isfinite().all()))
+    return groups_of(model, (name for name, parameter in model.named_parameters() if not is_finite(parameter)))
 
 
 def groups_of(model: nn.Module, names: Iterable[str]) -> list[str]:

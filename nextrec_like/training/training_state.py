@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nextrec_like.errors import InputError, warn
+from nextrec_like.training.finite import is_finite
 from nextrec_like.training.history import History
 
 if TYPE_CHECKING:
@@ -55,10 +56,7 @@ class TrainingState:
     @property
     def is_finite(self) -> bool:
         """Whether all weights of the model are."""
-        weights = [each for name, each in self.tensors.items() if name.startswith("model/") and each.numel()]
-        # The extremes of a table need no memory, unlike a mask of its size; NaN is an extreme, too.
-        extremes = [torch.stack(each.aminmax()) for each in weights if each.is_floating_point()]
-        return all(bool(each.isfinite().all()) for each in extremes)
+        return all(is_finite(each) for each in self._under("model/").values())
 
     def restore(self, trainer: "Trainer") -> None:
         """Puts the state into a trainer that was set up in the same way."""

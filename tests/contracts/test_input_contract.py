@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rows import GOOD
 
 from nextrec_like import (
     DataProcessor,
@@ -21,15 +22,6 @@ from nextrec_like import (
 )
 from nextrec_like.cli import main
 
-GOOD = {
-    "age": [1.0, 2.0, 3.0],
-    "pair": [[1.0, 2.0]] * 3,
-    "user": [0, 1, 4],
-    "hist": [[1, 2], [], [3]],
-    "is_click": [1, 0, 1],
-    "buy": [1, 0, 0],
-    "price": [1.5, -2.0, 0.0],
-}
 LABELS = {"is_click", "buy", "price"}
 TAKEN, ABSENT = None, None
 

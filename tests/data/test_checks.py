@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from rows import GOOD
 
 from nextrec_like import DenseFeature, InputWarning, SequenceFeature, SparseFeature, Task
 from nextrec_like.data.checks import warn_of_labels
@@ -20,15 +21,6 @@ FEATURES = FeatureSet(
     sequence=[SequenceFeature("hist", 5, max_len=2)],
 )
 TASKS = TaskSet([Task("click", label="is_click"), Task("buy", parent="click"), Task("price", kind="regression")])
-GOOD = {
-    "age": [1.0, 2.0, 3.0],
-    "pair": [[1.0, 2.0]] * 3,
-    "user": [0, 1, 4],
-    "hist": [[1, 2], [], [3]],
-    "is_click": [1, 0, 1],
-    "buy": [1, 0, 0],
-    "price": [1.5, -2.0, 0.0],
-}
 
 
 def packed(**changes):
