@@ -49,6 +49,30 @@ class Batch:
         return Batch(function(self.ids), function(self.dense), labels)
 
 
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes takes of rows that they share out: by default a single one takes all.
+
+    Attributes:
+        index: Number of the process.
+        count: Number of processes.
+        streams: Stretches into which streamed rows are cut while they are shuffled; 0: one for each process. A process
+            reads those that `of` gives it, so that any number of processes can end what others have begun.
+    """
+
+    index: int = 0
+    count: int = 1
+    streams: int = 0
+
+    def of(self, start: int, stop: int) -> tuple[int, int]:
+        """The part of rows ``start:stop``; those of all processes are these rows, in order and as even as can be."""
+        size = stop - start
+        return start + size * self.index // self.count, start + size * (self.index + 1) // self.count
+
+
+WHOLE = Share()
+
+
 def batch_bounds(num_rows: int, batch_size: int) -> list[tuple[int, int]]:
     """First and one-past-last row of each batch."""
     bounds = [(start, min(start + batch_size, num_rows)) for start in range(0, num_rows, batch_size)]

@@ -30,6 +30,10 @@ class DivergedError(InputError):
     """A loss is no longer finite; no single argument is to blame."""
 
 
+class LostProcessError(InputError):
+    """Another process of a training is gone or does not answer, so that this one cannot go on."""
+
+
 class InputWarning(UserWarning):
     """Something legal that is rarely meant, such as a task without a positive label."""
 

@@ -15,12 +15,13 @@ CORE = {"errors", "printable", "batch", "features", "tasks"}
 ALLOWED = {  # part of the package -> parts that it may import
     **dict.fromkeys(CORE, CORE),
     "storage": {"errors", "storage"},
+    "distributed": {*CORE, "distributed"},
     "data": {*CORE, "data", "storage"},
     **{part: {*CORE, part} for part in ("layers", "objectives")},
     "models": {*CORE, "models", "layers", "data", "training"},
-    "weighting": {"errors", "weighting"},
+    "weighting": {"errors", "weighting", "distributed"},
     "metrics": {"errors", "metrics"},
-    "training": {*CORE, "training", "data", "objectives", "weighting", "metrics", "optim", "storage"},
+    "training": {*CORE, "training", "data", "objectives", "weighting", "metrics", "optim", "storage", "distributed"},
 }
 THIRD_PARTIES = {"weighting": {"torch", "numpy"}, "metrics": {"numpy"}}
 FILES = sorted(ROOT.rglob("*.py"))

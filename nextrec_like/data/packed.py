@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from nextrec_like.batch import Batch, batch_bounds
+from nextrec_like.batch import WHOLE, Batch, Share, batch_bounds
 from nextrec_like.data.arrow import column
 from nextrec_like.data.blocks import BLOCK_ROWS
 from nextrec_like.data.checks import (
@@ -119,7 +119,12 @@ class PackedData:
             yield self.labels[start:stop]
 
     def batches(
-        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
+        self,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        start: int = 0,
+        share: Share = WHOLE,
     ) -> Generator[Batch, None, None]:
         """Batches on the device, in row order or, with a generator, shuffled.
 
@@ -127,23 +132,28 @@ class PackedData:
         cannot train on one row.
 
         Args:
-            batch_size: Rows of a batch.
+            batch_size: Rows of a batch of all processes.
             device: Where the model is.
             generator: Gives the order; one draw per call.
             start: Batches to leave out at the beginning.
+            share: What this process takes of each batch, which may be no row.
         """
-        batches = self._batches(batch_size, generator, start)
+        batches = self._batches(batch_size, generator, start, share)
         return batches if self.rows.ids.device.type == device.type else on_device(batches, device)
 
-    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
+    def _batches(
+        self, batch_size: int, generator: torch.Generator | None, start: int, share: Share
+    ) -> Generator[Batch, None, None]:
         order = None if generator is None else torch.randperm(len(self), generator=generator)
         order = None if order is None else order.to(self.rows.ids.device)
-        for first, stop in batch_bounds(len(self), batch_size)[start:]:
+        for bounds in batch_bounds(len(self), batch_size)[start:]:
+            first, stop = share.of(*bounds)
             yield self.rows.slice(first, stop) if order is None else self.rows.rows(order[first:stop])
 
-    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
-        """A batch of rows drawn independently of each other."""
+    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator, share: Share = WHOLE) -> Batch:
+        """A batch of rows drawn independently of each other, or what this process takes of it."""
         index = torch.randint(len(self), (min(num_rows, len(self)),), generator=generator)
+        index = index[slice(*share.of(0, len(index)))]
         return self.rows.rows(index.to(self.rows.ids.device, non_blocking=True)).to(device)
 
     def spread(self, num_rows: int) -> list["PackedData"]:
@@ -155,7 +165,9 @@ class PackedData:
 
 
 def join(parts: Sequence[PackedData]) -> PackedData:
-    """The rows of all parts as one."""
+    """The rows of all parts as one; of a single part without a copy."""
+    if len(parts) == 1:
+        return parts[0]
     columns = zip(*(part.arrays() for part in parts))
     return from_arrays([None if column[0] is None else np.concatenate(column) for column in columns])
 

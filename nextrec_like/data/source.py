@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from nextrec_like.batch import Batch
+from nextrec_like.batch import WHOLE, Batch, Share
 from nextrec_like.data.packed import PackedData
 
 
@@ -30,12 +30,24 @@ class Rows(Protocol):
         """The labels in order, NaN where not observed, float64, shape ``(n, T)``; the same blocks for any source."""
 
     def batches(
-        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
+        self,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        start: int = 0,
+        share: Share = WHOLE,
     ) -> Generator[Batch, None, None]:
-        """An epoch from its batch `start` on, on the device; in row order or, with a generator, shuffled."""
+        """An epoch from its batch `start` on, on the device; in row order or, with a generator, shuffled.
 
-    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
-        """A batch that does not depend on the batches of the epoch."""
+        Processes share out each batch of `batch_size` rows, so that all of them take the same number of steps, no row
+        comes twice and none is lost. The remainder: the last batch has the rows that are left, a single one of which
+        joins the batch before, and `Share.of` cuts it like any other. Parts of a batch differ by at most one row; where
+        it has fewer rows than there are processes, some have a batch of no rows. All processes draw alike from their
+        generators, which have to be in the same state.
+        """
+
+    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator, share: Share = WHOLE) -> Batch:
+        """A batch that does not depend on the batches of the epoch; shared out as they are."""
 
     def spread(self, num_rows: int) -> list[PackedData]:
         """At most so many rows with their labels, in order, from all over the data; the same at each call.

@@ -1,21 +1,20 @@
 """Rows that are read from files whenever they are needed, because they may not fit in memory."""
 
 import math
-from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
 from hashlib import blake2b
-from typing import Protocol
 
 import numpy as np
 import torch
 
-from nextrec_like.batch import Batch
+from nextrec_like.batch import WHOLE, Batch, Share, batch_bounds
 from nextrec_like.data.blocks import BLOCK_ROWS
 from nextrec_like.data.digest import digest_of
 from nextrec_like.data.packed import PackedData, join
 from nextrec_like.data.prefetch import on_device, prefetched
 from nextrec_like.data.recut import part_lengths, recut
+from nextrec_like.data.row_groups import RowGroups, Span, Window, read_pieces, spans_of
 from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
 from nextrec_like.tasks import TaskSet
@@ -43,24 +42,6 @@ def window_rows(features: FeatureSet, tasks: TaskSet | None) -> int:
     return min(SHUFFLE_ROWS, max(FEWEST_SHUFFLE_ROWS, SHUFFLE_BYTES // row_bytes(features, tasks)))
 
 
-class RowGroups(Protocol):
-    """Packed rows in files, in groups that are read independently: `ParquetRows` or `CachedRows`."""
-
-    @property
-    def sizes(self) -> list[int]:
-        """Rows of each group."""
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest of the footers of the parquet files."""
-
-    def read(self, group: int, start: int, piece_rows: int, full: bool = False) -> Iterator[PackedData]:
-        """The rows of a group from `start`, a multiple of `piece_rows`, on; `full` with what only metrics need."""
-
-    def labels(self, piece_rows: int) -> Iterator[np.ndarray]:
-        """The labels of all rows in order, float64, shape ``(n, T)``."""
-
-
 class StreamedData:
     """Rows in files, of which a few windows are in memory at a time.
 
@@ -68,6 +49,11 @@ class StreamedData:
     `shuffle_rows` rows. The order follows from the seed, the sizes of the row groups and `shuffle_rows` alone. Rows
     that lie in the same order as something they should not follow, such as time, are mixed better by more and
     smaller row groups.
+
+    Processes that share out a shuffled epoch cut its row groups, put one after another in their random order, into as
+    many streams of consecutive rows as `Share.streams` says. Each stream is read as said above and gives each batch the
+    rows that `Share.of` says. A process reads its own streams, and of a row group that is cut also what is before them.
+    Without shuffling every process reads all rows and takes its part of each batch.
 
     Args:
         source: The files.
@@ -78,6 +64,7 @@ class StreamedData:
         self.source, self.shuffle_rows = source, shuffle_rows
         self._piece_rows = min(PIECE_ROWS, max(1, shuffle_rows // WINDOW_PIECES))
         self._sizes = source.sizes
+        self._spans = spans_of(self._sizes, range(len(self._sizes)), 0, len(self))
         self._window: PackedData | None = None
 
     def __len__(self) -> int:
@@ -96,7 +83,7 @@ class StreamedData:
 
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks of `BLOCK_ROWS`."""
-        pieces = prefetched(self._pieces(range(len(self._sizes)), full=True))
+        pieces = prefetched(read_pieces(self.source, self._spans, self._piece_rows, full=True))
         return recut((piece.rest() for piece in pieces), part_lengths(len(self), BLOCK_ROWS), PackedData.slice, join)
 
     def label_blocks(self) -> Iterator[np.ndarray]:
@@ -105,18 +92,28 @@ class StreamedData:
         return recut(self.source.labels(PIECE_ROWS), lengths, lambda rows, a, b: rows[a:b], np.concatenate)
 
     def batches(
-        self, batch_size: int, device: torch.device, generator: torch.Generator | None = None, start: int = 0
+        self,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        start: int = 0,
+        share: Share = WHOLE,
     ) -> Generator[Batch, None, None]:
         """As `PackedData.batches`, with the order of this class; a background thread reads the next window.
 
         Batches that are left out at the start are not packed, and of row groups before them nothing is read.
         """
-        return on_device(self._batches(batch_size, generator, start), device)
+        return on_device(self._batches(batch_size, generator, start, share), device)
 
-    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator) -> Batch:
-        """A batch of rows drawn independently of each other, but only from the window of the present batch."""
-        window = next(self._windows(None, 0)).rows if self._window is None else self._window
-        return window.sample(num_rows, device, generator)
+    def sample(self, num_rows: int, device: torch.device, generator: torch.Generator, share: Share = WHOLE) -> Batch:
+        """A batch of rows drawn independently of each other, but only from the window of the present batch.
+
+        Each process draws from a window of its own, of its first stream; there are no more rows than in a window.
+        """
+        window = self._at_hand()
+        # The number of draws is the same for windows of any length, so that generators stay in the same state.
+        index = torch.randint(len(window), (min(num_rows, len(self)),), generator=generator)[: len(window)]
+        return window.rows.rows(index[slice(*share.of(0, len(index)))]).to(device)
 
     def spread(self, num_rows: int) -> list[PackedData]:
         """The first rows of `SPREAD_GROUPS` or more row groups that lie evenly, so that little else is read."""
@@ -137,80 +134,69 @@ class StreamedData:
             raise InputError("Streamed rows are not kept on the device; give `streaming=False`, or no `device_data`.")
         return self
 
-    def _batches(self, batch_size: int, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
-        seed = None if generator is None else int(torch.randint(2**63 - 1, (), generator=generator))
-        windows = self._noted(prefetched(self._windows(seed, start * batch_size)))
-        lengths = part_lengths(len(self), batch_size)[start:]
-        for part in recut(windows, lengths, PackedData.slice, join):
-            yield part.rows
+    def _batches(
+        self, batch_size: int, generator: torch.Generator | None, start: int, share: Share
+    ) -> Generator[Batch, None, None]:
+        bounds = batch_bounds(len(self), batch_size)
+        if generator is None:
+            seed, streams, taken = None, [WHOLE], share
+        else:
+            seed, count = int(torch.randint(2**63 - 1, (), generator=generator)), share.streams or share.count
+            streams, taken = [Share(index, count) for index in range(*share.of(0, count))], WHOLE
+        with ExitStack() as stack:  # so that an error in one stream ends the threads of the others
+            parts = [
+                stack.enter_context(closing(self._parts(bounds, start, seed, stream, notes=stream is streams[0])))
+                for stream in streams
+            ]
+            for _ in bounds[start:]:
+                rows = join([next(part) for part in parts] or [self._no_rows()])
+                yield rows.slice(*taken.of(0, len(rows))).rows
 
-    def _noted(self, windows: Iterator["_Window"]) -> Iterator[PackedData]:
+    def _parts(
+        self, bounds: list[tuple[int, int]], start: int, seed: int | None, stream: Share, *, notes: bool
+    ) -> Generator[PackedData, None, None]:
+        """What a stream gives each batch from `start` on; without a seed its rows are in the order of the files."""
+        cuts = [stream.of(*batch) for batch in bounds]
+        lengths = [stop - first for first, stop in cuts]
+        before = sum(first - begin for (first, _), (begin, _) in zip(cuts, bounds))  # rows of the streams before
+        groups = (
+            np.arange(len(self._sizes)) if seed is None else np.random.default_rng(seed).permutation(len(self._sizes))
+        )
+        spans = spans_of(self._sizes, groups.tolist(), before, before + sum(lengths))
+        windows = prefetched(self._windows(spans, sum(lengths[:start]), seed, stream.index))
+        rows = self._noted(windows) if notes else (window.rest() for window in windows)
+        parts = recut(rows, filter(None, lengths[start:]), PackedData.slice, join)
+        for length in lengths[start:]:
+            yield next(parts) if length else self._no_rows()
+
+    def _windows(
+        self, spans: Sequence[Span], skip: int, seed: int | None, stream: int
+    ) -> Generator[Window, None, None]:
+        """The rows of a stream from the window of row `skip` on; without a seed in their order, piece by piece."""
+        if seed is None:
+            yield from read_pieces(self.source, spans, self._piece_rows, skip=skip)
+            return
+        first, skip = divmod(skip, self.shuffle_rows)
+        pieces = read_pieces(self.source, spans, self._piece_rows, OPEN_GROUPS, first * self.shuffle_rows)
+        num_rows = sum(map(len, spans))
+        lengths = [min(self.shuffle_rows, num_rows - start) for start in range(0, num_rows, self.shuffle_rows)]
+        rows = (piece.rest() for piece in pieces)
+        for number, window in enumerate(recut(rows, lengths[first:], PackedData.slice, join), first):
+            # A seed for each window, because an epoch may begin at any of them.
+            place = np.random.default_rng([seed, number, stream]).permutation(len(window))
+            yield Window(window.take(place), skip)
+            skip = 0
+
+    def _noted(self, windows: Iterator[Window]) -> Iterator[PackedData]:
         for window in windows:
             self._window = window.rows
             yield window.rest()
 
-    def _windows(self, seed: int | None, skip: int) -> Generator["_Window", None, None]:
-        """The rows of an epoch in their order from the window of row `skip` on; without a seed as in the files."""
-        if seed is None:
-            yield from self._pieces(range(len(self._sizes)), skip=skip)
-            return
-        first, skip = divmod(skip, self.shuffle_rows)
-        order = np.random.default_rng(seed).permutation(len(self._sizes)).tolist()
-        pieces = self._pieces(order, num_open=OPEN_GROUPS, skip=first * self.shuffle_rows)
-        lengths = [min(self.shuffle_rows, len(self) - start) for start in range(0, len(self), self.shuffle_rows)]
-        rows = (piece.rest() for piece in pieces)
-        for number, window in enumerate(recut(rows, lengths[first:], PackedData.slice, join), first):
-            # A seed for each window, because an epoch may begin at any of them.
-            place = np.random.default_rng([seed, number]).permutation(len(window))
-            yield _Window(window.take(place), skip)
-            skip = 0
+    def _at_hand(self) -> PackedData:
+        """The present window; before there is one, the first piece of the files."""
+        if self._window is None:
+            self._window = next(read_pieces(self.source, self._spans, self._piece_rows)).rows
+        return self._window
 
-    def _pieces(
-        self, order: Sequence[int], num_open: int = 1, skip: int = 0, full: bool = False
-    ) -> Generator["_Window", None, None]:
-        """The rows of all row groups piece by piece, from the piece of row `skip` on."""
-        readers: dict[int, Iterator[PackedData]] = {}
-        for piece in _in_turn(self._sizes, order, num_open, self._piece_rows):
-            if skip >= piece.stop - piece.start:
-                skip -= piece.stop - piece.start
-                continue
-            if piece.group not in readers:
-                readers[piece.group] = self.source.read(piece.group, piece.start, self._piece_rows, full)
-            packed = next(readers[piece.group])
-            if piece.is_last:
-                del readers[piece.group]
-            yield _Window(packed, skip)
-            skip = 0
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Rows that are in memory together, of which the first `used` are left out: an epoch may begin anywhere."""
-
-    rows: PackedData
-    used: int
-
-    def rest(self) -> PackedData:
-        return self.rows.slice(self.used, len(self.rows)) if self.used else self.rows
-
-
-@dataclass(frozen=True)
-class _Piece:
-    group: int
-    start: int
-    stop: int
-    is_last: bool
-
-
-def _in_turn(sizes: Sequence[int], order: Sequence[int], num_open: int, piece_rows: int) -> Iterator[_Piece]:
-    """All pieces of all groups: one of each open group in turn, where the next group takes the place of a read one."""
-    waiting = deque(group for group in order if sizes[group])
-    turns = deque((waiting.popleft(), 0) for _ in range(min(num_open, len(waiting))))
-    while turns:
-        group, start = turns.popleft()
-        stop = min(start + piece_rows, sizes[group])
-        yield _Piece(group, start, stop, is_last=stop == sizes[group])
-        if stop < sizes[group]:
-            turns.append((group, stop))
-        elif waiting:
-            turns.append((waiting.popleft(), 0))
+    def _no_rows(self) -> PackedData:
+        return self._at_hand().slice(0, 0)

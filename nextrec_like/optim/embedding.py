@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from nextrec_like.distributed import Processes
 from nextrec_like.errors import InputError, check_keys, unknown, warn
 from nextrec_like.layers import select_rows
 from nextrec_like.optim.optimizers import build_optimizer, checked_params, name_of
 from nextrec_like.optim.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
-from nextrec_like.optim.tables import Table, TableRows
+from nextrec_like.optim.tables import Table, TableRows, sum_over
 
 LARGE = 4_000_000
 """Numbers in a table from which on ``auto`` updates only the rows of a batch."""
@@ -97,6 +98,10 @@ class TableGradients:
         """The gradient of each table that has one, without the rows where it is zero, shape ``(n, H)``."""
         gradients = [rows.gradient() for rows in self.tables]
         return [gradient.values for gradient in gradients if gradient is not None]
+
+    def sum_over(self, processes: Processes) -> None:
+        """Makes the gradients those of all processes."""
+        sum_over(processes, [rows for rows in self.tables if rows.weight.requires_grad])
 
     def write_dense(self) -> None:
         """Puts gradients where optimizers look for them."""

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nextrec_like.distributed import Processes
 from nextrec_like.layers import Lookup, select_rows
 
 
@@ -81,6 +82,22 @@ class TableRows:
                 self._gradient = self._joined(parts)
         return self._gradient
 
+    def own_gradient(self) -> tuple[Tensor, Tensor]:
+        """Row numbers and their gradients, `gradient` as a message; no rows without one."""
+        gradient = self.gradient()
+        if gradient is None:
+            return torch.empty(0, dtype=torch.int64, device=self.weight.device), self.weight.detach()[:0]
+        return gradient.rows, gradient.values
+
+    def take_joint(self, parts: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Replaces the gradient by that of all processes.
+
+        Args:
+            parts: `own_gradient` of each.
+        """
+        parts = [part for part in parts if len(part[0])]
+        self._gradient = self._joined([(*part, None) for part in parts], several=True) if parts else None
+
     def write_dense(self) -> None:
         """Gives the table a gradient of its full size, for optimizers that update all rows."""
         gradient = self.gradient()
@@ -107,8 +124,8 @@ class TableRows:
         self.clear()
         self._place = self._dense = None
 
-    def _joined(self, parts: Sequence[tuple[Tensor, Tensor, Tensor | None]]) -> RowGradient:
-        if len(parts) == 1:
+    def _joined(self, parts: Sequence[tuple[Tensor, Tensor, Tensor | None]], *, several: bool = False) -> RowGradient:
+        if len(parts) == 1 and not several:
             return RowGradient(*parts[0])
         rows = torch.cat([part_rows for part_rows, _, _ in parts])
         values = torch.cat([part_values for _, part_values, _ in parts])
@@ -131,3 +148,18 @@ class TableRows:
         kept = (first == number).nonzero().squeeze(1)
         rank = torch.empty_like(number).index_copy_(0, kept, number[: len(kept)])
         return rows.index_select(0, kept), rank.index_select(0, first), False
+
+
+def sum_over(processes: Processes, tables: Sequence[TableRows]) -> None:
+    """Makes the gradients of tables those of all processes: each sends the rows that it has read, by one message.
+
+    Args:
+        processes: Those that have the losses of further rows.
+        tables: The same in each.
+    """
+    if processes.size == 1 or not tables:
+        return
+    own = [part for table in tables for part in table.own_gradient()]
+    received = processes.exchange(own)
+    for index, table in enumerate(tables):
+        table.take_joint([(each[2 * index], each[2 * index + 1]) for each in received])

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from nextrec_like.training.background import Background
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint_folder import CheckpointFolder, Position
 from nextrec_like.training.interrupts import Interrupted, InterruptedAgain
-from nextrec_like.training.same_training import MAY_CHANGE, check_same, description
+from nextrec_like.training.same_training import MAY_CHANGE, check_same
 from nextrec_like.training.saving import new_folder
 from nextrec_like.training.training_state import TrainingState, check_can_be_saved, num_bytes
 
@@ -69,9 +69,13 @@ class Checkpoint(Callback):
     Between two steps the state is copied; a thread writes the copy. See `CheckpointFolder` for what is written.
 
     Args:
-        folder: Where to keep the checkpoints; only one training at a time can use it.
+        folder: Where to keep the checkpoints; only one training at a time can use it. Of several processes the first
+            one writes there, and is the only one that has to reach it.
         params: When to save.
         resume: Whether to go on from the newest one; or the arguments of `MAY_CHANGE` that may differ then.
+
+    Attributes:
+        description: What must be the same when the training goes on; see `same_training.description`.
     """
 
     def __init__(self, folder: str | Path, params: CheckpointParams, resume: bool | Sequence[str]) -> None:
@@ -82,16 +86,6 @@ class Checkpoint(Callback):
         self.description: dict[str, Any] = {}
         self._saved_at = time.monotonic()
         self._saved: Position | None = None
-
-    def note(self, trainer: "Trainer", model: dict[str, Any], seed: int) -> None:
-        """Notes what must be the same when the training goes on; before rows go to a device.
-
-        Args:
-            trainer: The training.
-            model: Description of the model.
-            seed: The seed as the user gave it.
-        """
-        self.description = description(trainer, model, seed)
 
     @contextmanager
     def attached(self, trainer: "Trainer") -> Iterator[None]:
@@ -105,16 +99,16 @@ class Checkpoint(Callback):
                 `resume` is not given, or the training differs from the one that was saved.
             Interrupted: After a signal, when the state is saved.
         """
-        with locked(self.folder.path, "trains"), trainer.interrupts.noted(), Background() as self._writer:
-            self.folder.tidy()
-            if self.resumes:
-                self._restore(trainer)
-            elif self.folder.found():
-                raise InputError(
-                    f"`checkpoint_dir` '{self.folder.path}' holds a checkpoint of another training; pass `resume=True` "
-                    f"to go on from it, or give a new folder."
-                )
-            check_can_be_saved(trainer)
+        processes = trainer.processes
+        with ExitStack() as stack:
+            with processes.together():
+                if processes.is_first:
+                    stack.enter_context(locked(self.folder.path, "trains"))
+                    self.folder.tidy()
+                check_can_be_saved(trainer)
+            stack.enter_context(trainer.interrupts.noted())
+            self._writer = stack.enter_context(Background())
+            self._restore(trainer)
             trainer.callbacks.append(self)
             self._saved_at = time.monotonic()
             try:
@@ -129,12 +123,13 @@ class Checkpoint(Callback):
     def on_step_end(self, trainer: "Trainer") -> None:
         """Saves within the epoch, where that is due; raises if a signal has come, or the save before has failed."""
         trainer.interrupts.check()
-        if self._is_due(trainer.totals.steps, is_busy=self._writer.is_busy):
+        if trainer.processes.is_first and self._is_due(trainer.totals.steps, is_busy=self._writer.is_busy):
             self._start(trainer)
 
     def on_epoch_end(self, trainer: "Trainer") -> None:
         """Saves the epoch."""
-        self._start(trainer)
+        if trainer.processes.is_first:
+            self._start(trainer)
         trainer.interrupts.check()
 
     def _is_due(self, steps: int, *, is_busy: bool) -> bool:
@@ -157,6 +152,8 @@ class Checkpoint(Callback):
 
     def _last_state(self, trainer: "Trainer") -> str:
         """Saves the present state if its weights are finite, and says where the newest one is."""
+        if not trainer.processes.is_first:
+            return "the first process saves the last state"
         self._writer.wait()
         if self._saved != _position(trainer):
             self._start(trainer)
@@ -165,17 +162,37 @@ class Checkpoint(Callback):
         return f"the last state is saved in '{newest}'" if newest else "no state had been saved"
 
     def _restore(self, trainer: "Trainer") -> None:
-        """Puts the newest checkpoint into a trainer; none: nothing happens."""
+        """Puts the newest checkpoint, if any, which the first process reads, into the trainer of each."""
+        processes, found = trainer.processes, None
+        with processes.together():
+            if processes.is_first:
+                found = self._found(trainer)
+        state = TrainingState.of_first(processes, None if found is None else found[1])
+        if state is None:
+            return
+        state.restore(trainer)
+        trainer.reconsider_patience()
+        if found is not None:
+            reached = f"{_reached(trainer)} of {trainer.settings.epochs}"
+            trainer.progress.write(f"resumed after {reached} from '{found[0]}'")
+
+    def _found(self, trainer: "Trainer") -> tuple[Path, TrainingState] | None:
+        """The newest checkpoint, if the training can go on from it."""
+        if not self.resumes:
+            if self.folder.found():
+                raise InputError(
+                    f"`checkpoint_dir` '{self.folder.path}' holds a checkpoint of another training; pass `resume=True` "
+                    f"to go on from it, or give a new folder."
+                )
+            return None
         found = self.folder.read()
         if found is None:
-            return
+            return None
         folder, state, saved = found
         check_same(saved, self.description, self.may_change, folder)
         if (epochs := trainer.settings.epochs) < (begun := Position.of(folder).begun):
             raise InputError(f"`epochs` is {epochs}, but '{folder}' is of epoch {begun}; give at least {begun}.")
-        state.restore(trainer)
-        trainer.reconsider_patience()
-        trainer.progress.write(f"resumed after {_reached(trainer)} of {trainer.settings.epochs} from '{folder}'")
+        return folder, state
 
 
 def _checked_changes(resume: bool | Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from nextrec_like.storage.reading import inside, read_json, read_text
 from nextrec_like.storage.tensors import write_tensors
 from nextrec_like.training.training_state import TrainingState
 
-FORMAT = 5
+FORMAT = 6
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 LATEST, BEST = "LATEST", "BEST"
 NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?")

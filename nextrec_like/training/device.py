@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
+from nextrec_like.distributed.join import local_rank
 from nextrec_like.errors import InputError
 
 NO_MEMORY = re.compile("CPUAllocator|Storage size calculation overflowed")
@@ -16,17 +17,20 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """The device for `fit`, `evaluate` and `predict`.
 
     Args:
-        device: ``auto`` (the GPU if there is one), or a torch device such as ``cpu`` or ``cuda:1``.
+        device: ``auto`` (the GPU if there is one), or a torch device such as ``cpu`` or ``cuda:1``; of several
+            processes on a machine each has the GPU of its number.
 
     Raises:
         InputError: For a device that does not exist here; there is no silent fallback.
     """
     if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError, ValueError) as error:
         raise InputError(f"`device` should be 'auto', 'cpu', 'cuda' or 'cuda:N'. Received {device!r}.") from error
+    if resolved.type == "cuda" and resolved.index is None and (rank := local_rank()):
+        resolved = torch.device("cuda", rank)  # each process of a machine has its own
     if resolved.type not in ("cpu", "cuda"):
         raise InputError(f"`device` is '{resolved}'; nextrec_like is tested on 'cpu' and 'cuda' only, use one of them.")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():

@@ -15,6 +15,7 @@ from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
 from nextrec_like.data.streaming import StreamedData
 from nextrec_like.data.tables import TableLike
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import InputError, warn, within
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.objectives.build import LossSpec
@@ -34,6 +35,7 @@ from nextrec_like.training.monitor import MonitorSpec
 from nextrec_like.training.predictor import Predictor
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
 from nextrec_like.training.reading import Reading, split_rows
+from nextrec_like.training.same_training import check_alike, description
 from nextrec_like.training.saving import describe
 from nextrec_like.training.settings import Settings, checked_switch
 from nextrec_like.training.trainer import Trainer
@@ -182,6 +184,10 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
     ) -> History:
         """Trains the model.
 
+        In a process that torchrun has started, all processes train one model together: each computes its share of the
+        rows of a step, and all have the same weights. They have to make the same calls; only the first one warns,
+        writes and shows progress.
+
         The first call draws the initial weights from the seed, except those changed after construction; a
         later call goes on from where the last one ended, with new orders of rows.
 
@@ -191,7 +197,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             valid_data: Validation rows, for metrics, early stopping and the best weights.
             valid_split: Share of the training rows to validate on instead, drawn at random with the seed.
             epochs: Number of passes.
-            batch_size: Rows of a step.
+            batch_size: Rows of a step; of several processes, rows of each. Without a multiple of the joint number of
+                rows, the last step of an epoch has the rest, shared out as evenly as can be.
             shuffle: Whether each epoch has a new order of rows, from the seed.
             metrics: Validation metrics.
             group_id: Column with the group of each row, usually the user, for ``gauc``.
@@ -234,57 +241,69 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             DivergedError: If losses or gradients are no longer finite.
             KeyboardInterrupt: After Ctrl-C; with a `checkpoint_dir` also after SIGTERM, when the state is saved.
         """
-        parts = self._compiled()
-        settings = Settings.check(
-            self.tasks,
-            epochs=epochs,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            metrics=metrics,
-            monitor=monitor,
-            patience=patience,
-            min_delta=min_delta,
-            restore_best=restore_best,
-            seed=seed,
-            callbacks=callbacks,
-            log_every=log_every,
-            diagnose=diagnose,
-            max_skipped_steps=max_skipped_steps,
-            verbose=verbose,
-        )
-        checkpoint = checkpoint_in(checkpoint_dir, checkpoint_params, resume)
-        check_validation(settings, parts, valid_data is not None, valid_split)
-        target = resolve_device(device)
-        reading = Reading(streaming, cache_dir, device_data)
-        grouped = settings.metrics if valid_split is not None else ()
-        rows = self._rows(train, labels=True, metrics=grouped, group_id=group_id, reading=reading)
-        valid: Rows | None = None
-        if valid_split is not None:
-            rows, valid = split_rows(rows, valid_split, settings.seed)
-        elif valid_data is not None:
-            with within("In the validation data: "):
-                valid = self._rows(
-                    valid_data, labels=True, metrics=settings.metrics, group_id=group_id, reading=reading, part="valid"
+        processes = current()
+        with processes.one_voice():
+            with processes.together():
+                parts = self._compiled()
+                settings = Settings.check(
+                    self.tasks,
+                    epochs=epochs,
+                    batch_size=batch_size,
+                    shuffle=shuffle,
+                    metrics=metrics,
+                    monitor=monitor,
+                    patience=patience,
+                    min_delta=min_delta,
+                    restore_best=restore_best,
+                    seed=seed,
+                    callbacks=callbacks,
+                    log_every=log_every,
+                    diagnose=diagnose,
+                    max_skipped_steps=max_skipped_steps,
+                    verbose=verbose,
                 )
-        check_training_rows(self, rows, settings, parts.objective)
-        if checked_switch("`check_data`", check_data):
-            by_part = {"train": rows} if valid is None else {"train": rows, "valid": valid}
-            warn_of_data(self.features, self.tasks, by_part, processed=self.processor is not None)
-        trainer = Trainer(
-            self,
-            parts,
-            self.tasks,
-            settings.for_fit(self.num_fits),
-            train=rows,
-            valid=valid,
-            device=target,
-            num_fits_before=self.num_fits,
-        )
-        if checkpoint is not None:
-            checkpoint.note(trainer, describe(self), settings.seed)
-        fix = "lower it, raise `accumulate_steps`, use `precision` bf16, or give `device_data=False`"
-        with enough_memory(target, f"`batch_size` {settings.batch_size}", fix):
-            return self._run(trainer, checkpoint, reading.device_data)
+                checkpoint = checkpoint_in(checkpoint_dir, checkpoint_params, resume)
+                check_validation(settings, parts, valid_data is not None, valid_split)
+                target = resolve_device(device)
+                reading = Reading(streaming, cache_dir, device_data)
+                grouped = settings.metrics if valid_split is not None else ()
+                rows = self._rows(train, labels=True, metrics=grouped, group_id=group_id, reading=reading)
+                valid: Rows | None = None
+                if valid_split is not None:
+                    rows, valid = split_rows(rows, valid_split, settings.seed)
+                elif valid_data is not None:
+                    with within("In the validation data: "):
+                        valid = self._rows(
+                            valid_data,
+                            labels=True,
+                            metrics=settings.metrics,
+                            group_id=group_id,
+                            reading=reading,
+                            part="valid",
+                        )
+                check_training_rows(self, rows, settings, parts.objective)
+                if checked_switch("`check_data`", check_data) and processes.is_first:
+                    by_part = {"train": rows} if valid is None else {"train": rows, "valid": valid}
+                    warn_of_data(self.features, self.tasks, by_part, processed=self.processor is not None)
+                trainer = Trainer(
+                    self,
+                    parts,
+                    self.tasks,
+                    settings.for_fit(self.num_fits),
+                    train=rows,
+                    valid=valid,
+                    device=target,
+                    num_fits_before=self.num_fits,
+                    processes=processes,
+                )
+            if checkpoint is not None or processes.size > 1:
+                told = description(trainer, describe(self), settings.seed)
+                check_alike(processes, told)
+            if checkpoint is not None:
+                checkpoint.description = told
+            fix = "lower it, raise `accumulate_steps`, use `precision` bf16, or give `device_data=False`"
+            with enough_memory(target, f"`batch_size` {settings.batch_size}", fix):
+                return self._run(trainer, checkpoint, reading.device_data)
 
     def _objective_spec(self, objective: str | type[Objective] | None) -> str | type[Objective]:
         """What `compile` is given; a fitted model keeps the meaning that its logits have."""
@@ -307,6 +326,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             if not self.is_fitted:
                 self._constructed = initialize(self, self._constructed)
             self.to(trainer.device)
+            trainer.processes.make_equal(list(self.state_dict().values()))
             trainer.parts.to(trainer.device)
             trainer.hold_rows(device_data)
             if checkpoint is not None:

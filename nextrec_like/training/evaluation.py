@@ -8,6 +8,7 @@ from torch import nn
 
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
+from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.metrics.accumulate import MetricsAccumulator
 from nextrec_like.objectives import Objective
@@ -77,19 +78,28 @@ def predict_packed(
 
 
 def predict_blocks(
-    model: nn.Module, objective: Objective, data: Rows, device: torch.device
+    model: nn.Module, objective: Objective, data: Rows, device: torch.device, processes: Processes = ALONE
 ) -> Iterator[tuple[PackedData, dict[str, np.ndarray]]]:
-    """The blocks of the rows in order, each with its predictions."""
+    """The blocks of the rows in order, each with its predictions; each process makes its share, and has all."""
     for block in data.blocks():
-        yield block, predict_packed(model, objective, block, device)
+        own = block.slice(*processes.share.of(0, len(block)))
+        predictions = predict_packed(model, objective, own, device) if len(own) else {}
+        names = output_names(objective.tasks)
+        parts = processes.exchange([torch.from_numpy(predictions.get(name, np.empty(0))) for name in names])
+        yield block, {name: torch.cat(values).numpy() for name, values in zip(names, zip(*parts))}
 
 
 def evaluate_rows(
-    model: nn.Module, objective: Objective, data: Rows, device: torch.device, metrics: Sequence[str]
+    model: nn.Module,
+    objective: Objective,
+    data: Rows,
+    device: torch.device,
+    metrics: Sequence[str],
+    processes: Processes = ALONE,
 ) -> dict[str, TaskMetrics]:
-    """Metrics of every output of a model over rows with labels."""
+    """Metrics of every output of a model over rows with labels, those of all processes."""
     evaluation = Evaluation(objective.tasks, metrics)
-    for block, predictions in predict_blocks(model, objective, data, device):
+    for block, predictions in predict_blocks(model, objective, data, device, processes):
         assert block.labels is not None
         evaluation.add(predictions, block.labels, block.group)
     return evaluation.result()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nextrec_like.distributed import ALONE, Processes
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -51,12 +53,16 @@ def ended_by_sigterm() -> Iterator[None]:
 class Interrupts:
     """Notes a signal instead of being interrupted by it, in the main thread, while `noted`.
 
+    Args:
+        processes: Those that end after the same step, whichever of them has got a signal.
+
     Attributes:
         number: Signal that has come; None if none has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, processes: Processes = ALONE) -> None:
         self.number: int | None = None
+        self._processes = processes
         self._at_once = False
 
     @contextmanager
@@ -84,13 +90,17 @@ class Interrupts:
             self._at_once = False
 
     def check(self) -> None:
-        """Raises `Interrupted` if a signal has come."""
-        if self.number is not None:
-            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}", self.number)
+        """Raises `Interrupted` if a signal has come, to any process."""
+        if self._processes.any(self.number is not None):
+            self._end()
+
+    def _end(self) -> None:
+        number = signal.SIGTERM if self.number is None else self.number
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}", number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             raise InterruptedAgain(f"interrupted again by {signal.Signals(number).name}", number)
         self.number = number
         if self._at_once:
-            self.check()
+            self._end()

@@ -1,8 +1,9 @@
 """What a model does without being trained: predict, evaluate, describe and save itself."""
 
 from abc import ABCMeta, abstractmethod
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from nextrec_like.data.blocks import BLOCK_ROWS, ParquetBlocks
+from nextrec_like.data.blocks import BLOCK_ROWS, ParquetBlocks, parquet_files
 from nextrec_like.data.cache import cached
 from nextrec_like.data.groups import check_group_id, group_of
 from nextrec_like.data.packed import PackedData, pack
@@ -24,6 +25,8 @@ from nextrec_like.data.recut import part_lengths, recut
 from nextrec_like.data.source import Rows
 from nextrec_like.data.streaming import StreamedData, window_rows
 from nextrec_like.data.tables import TableLike, read_table
+from nextrec_like.distributed import Processes
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import InputError, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
@@ -95,10 +98,14 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         Raises:
             InputError: For data or arguments that break a rule.
         """
-        metrics = check_metrics(metrics)
-        rows = self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=Reading(streaming))
-        placed, target = self._placed(rows, device)
-        return evaluate_rows(self, self.objective, placed, target, metrics)
+        processes = current()
+        with processes.one_voice():
+            with processes.together():
+                metrics = check_metrics(metrics)
+                rows = self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=Reading(streaming))
+                placed, target = self._placed(rows, device)
+            processes.check_same("rows", rows.fingerprint() if processes.size > 1 else None)
+            return evaluate_rows(self, self.objective, placed, target, metrics, processes)
 
     @overload
     def predict(
@@ -150,13 +157,21 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         Raises:
             InputError: For data or arguments that break a rule.
         """
-        kept = checked_keep(keep, data, output_names(self.tasks))
-        if output is not None:
-            return self._predict_to(checked_output(output, data), data, device, Reading(streaming), kept)
-        if kept:
-            raise InputError("`keep` needs an `output` file to write the columns to.")
+        processes = current()
+        with processes.one_voice(), ExitStack() as stack:
+            with processes.together():
+                kept = checked_keep(keep, data, output_names(self.tasks))
+                file = None if output is None else checked_output(output, data)
+                if kept and file is None:
+                    raise InputError("`keep` needs an `output` file to write the columns to.")
+                data, rows = self._to_predict(data, Reading(streaming), file is not None)
+                predictions = self._predictions(*self._placed(rows, device), processes)
+                stack.enter_context(closing(predictions))  # so that no thread reads on if writing fails
+            processes.check_same("rows", len(rows))
+            if file is not None:
+                return self._write_predictions(file, predictions, data, kept, len(rows), processes)
+            parts = list(predictions)
         index = data.index if isinstance(data, pd.DataFrame) else None
-        parts = list(self._predictions(self._rows(data, labels=False, reading=Reading(streaming)), device))
         return pd.DataFrame({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, index=index)
 
     def pack(
@@ -185,6 +200,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
     def save(self, folder: str | Path) -> None:
         """Writes the model and its fitted processor: safetensors, JSON and parquet; no pickle.
 
+        Of several processes the first one writes, and the others do not wait for it.
+
         Args:
             folder: A new or empty folder, or one that holds a saved model, which is replaced.
 
@@ -192,7 +209,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             InputError: If the folder holds anything else.
         """
         self._check_processor()
-        save_model(self, folder)
+        if current().is_first:
+            save_model(self, folder)
 
     def summary(self) -> str:
         """Features, embedding tables, layers with their number of parameters, and tasks, as text."""
@@ -207,32 +225,43 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             self.to(target)
             return rows.on(target), target
 
-    def _predictions(self, rows: Rows, device: str | torch.device) -> Generator[dict[str, np.ndarray], None, None]:
+    def _predictions(
+        self, rows: Rows, device: torch.device, processes: Processes
+    ) -> Generator[dict[str, np.ndarray], None, None]:
         """Predictions of each block."""
-        placed, target = self._placed(rows, device)
-        for _, predictions in predict_blocks(self, self.objective, placed, target):
+        for _, predictions in predict_blocks(self, self.objective, rows, device, processes):
             yield predictions
 
-    def _predict_to(
-        self,
-        output: Path,
-        data: TableLike | PackedData,
-        device: str | torch.device,
-        reading: Reading,
-        keep: Sequence[str],
-    ) -> Path:
+    def _to_predict(
+        self, data: TableLike | PackedData, reading: Reading, read_once: bool
+    ) -> tuple[TableLike | PackedData, Rows]:
+        """The rows; and the data, or the table that they were read from, to keep columns of it."""
         files = files_to_stream(data, reading.streaming, self.features, None)
-        if files is None and not isinstance(data, PackedData):
-            data = self._table(data)  # once, for rows and kept columns
-        rows = self._rows(data, labels=False, reading=replace(reading, streaming=files is not None))
+        if read_once and files is None and not isinstance(data, PackedData):
+            data = self._table(data)
+        return data, self._rows(data, labels=False, reading=replace(reading, streaming=files is not None))
+
+    def _write_predictions(
+        self,
+        file: Path,
+        predictions: Generator[dict[str, np.ndarray], None, None],
+        data: TableLike | PackedData,
+        keep: Sequence[str],
+        num_rows: int,
+        processes: Processes,
+    ) -> Path:
+        """Has the first process write the file, block by block."""
         kept: Iterator[pa.Table | None] = repeat(None)
-        if keep:
+        if keep and processes.is_first:
+            files = parquet_files(data)
             tables = [read_table(data, keep)] if files is None else ParquetBlocks(files, keep).tables()
-            lengths = part_lengths(len(rows), BLOCK_ROWS)
+            lengths = part_lengths(num_rows, BLOCK_ROWS)
             kept = recut(tables, lengths, lambda table, start, stop: table.slice(start, stop - start), pa.concat_tables)
-        with closing(self._predictions(rows, device)) as predictions:  # so that no thread reads on if writing fails
-            write_predictions(output, output_names(self.tasks), zip(predictions, kept))
-        return output
+        if processes.is_first:
+            write_predictions(file, output_names(self.tasks), zip(predictions, kept))
+        else:
+            deque(predictions, maxlen=0)
+        return file
 
     def _check_processor(self) -> None:
         if self.processor is not None and self.processor.fingerprint != self.processor_fingerprint:

@@ -1,9 +1,10 @@
 """Initial weights and dropout from one seed, without touching the user's random state."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,11 +16,20 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     Dropout and `reset_parameters` can draw from nothing else than torch's own generators.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        _start_from(seed, device)
         yield
+
+
+def draw_anew(key: Sequence[int], device: torch.device) -> None:
+    """Starts torch's generators from a key, within `seeded`."""
+    _start_from(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]), device)
+
+
+def _start_from(seed: int, device: torch.device) -> None:
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 def random_state(device: torch.device) -> list[Tensor]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from nextrec_like.distributed import Processes
 from nextrec_like.errors import PACKAGE, InputError, warn
 from nextrec_like.training.plain import plain
 
@@ -46,7 +47,9 @@ def description(trainer: "Trainer", model: Mapping[str, Any], seed: int) -> dict
     data = {f"training {name}": each for name, each in train.fingerprint().items()}
     if valid is not None:
         data |= {f"validation {name}": each for name, each in valid.fingerprint().items()}
-    return dict(plain({"arguments": arguments, "data": data, "made with": _made_with(trainer.device)}))
+    return dict(
+        plain({"arguments": arguments, "data": data, "made with": _made_with(trainer.device, trainer.processes)})
+    )
 
 
 def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], may_change: Collection[str], folder: Path) -> None:
@@ -76,16 +79,46 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], may_change: Col
         )
 
 
-def differences(saved: Any, now: Any, name: str = "") -> Iterator[tuple[str, str]]:  # noqa: ANN401
+def check_alike(processes: Processes, own: Mapping[str, Any]) -> None:
+    """Compares what all processes of a training are given.
+
+    Args:
+        processes: The processes.
+        own: Description of the training in this one.
+
+    Raises:
+        InputError: In all of them, if arguments or data differ; it lists the differences of one process.
+    """
+    first, *others = processes.gather(own)
+    for rank, other in enumerate(others, 1):
+        words = "is", f"in process {rank} it is"
+        parts = [differences(first[part], other[part], words=words) for part in ("arguments", "data", "made with")]
+        arguments, data, elsewhere = ([text for _, text in part] for part in parts)
+        if found := arguments + data:
+            raise InputError(
+                f"Process {rank} of {processes.size} is given another training than process 0: {'; '.join(found)}. "
+                f"Give all the same arguments and data."
+            )
+        if elsewhere:
+            warn(f"The processes of this training work under different conditions: {'; '.join(elsewhere)}.")
+
+
+def differences(
+    saved: Any,  # noqa: ANN401
+    now: Any,  # noqa: ANN401
+    name: str = "",
+    *,
+    words: tuple[str, str] = ("was", "now"),
+) -> Iterator[tuple[str, str]]:
     """What differs between two JSON values: the dotted name, and a phrase with both values."""
     if isinstance(saved, Mapping) and isinstance(now, Mapping):
         for key in dict.fromkeys([*saved, *now]):
-            yield from differences(saved.get(key), now.get(key), f"{name}.{key}" if name else str(key))
+            yield from differences(saved.get(key), now.get(key), f"{name}.{key}" if name else str(key), words=words)
     elif isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
         for index, (old, new) in enumerate(zip(saved, now)):
-            yield from differences(old, new, f"{name}.{index}")
+            yield from differences(old, new, f"{name}.{index}", words=words)
     elif saved != now:
-        yield name, f"{name} was {shorten(str(saved), 100)}, now {shorten(str(now), 100)}"
+        yield name, f"{name} {words[0]} {shorten(str(saved), 100)}, {words[1]} {shorten(str(now), 100)}"
 
 
 def _frozen(trainer: "Trainer") -> list[str]:
@@ -100,10 +133,11 @@ def _comparable(data: Mapping[str, str], other: Mapping[str, str]) -> dict[str, 
     return {name: value for name, value in data.items() if name in other or name.endswith("labels")}
 
 
-def _made_with(device: torch.device) -> dict[str, Any]:
+def _made_with(device: torch.device, processes: Processes) -> dict[str, Any]:
     """What decides on the last bits of a result, besides arguments and data."""
     on_cpu = f"cpu with {torch.backends.cpu.get_cpu_capability()}"
     return {
+        "processes": processes.size,
         "nextrec_like": version(PACKAGE),
         "torch": torch.__version__,
         "numpy": np.__version__,

@@ -7,7 +7,8 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from nextrec_like.batch import Batch, batch_bounds
+from nextrec_like.batch import Batch, Share
+from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.objectives import TaskLosses
 from nextrec_like.training.buffers import Buffers
 from nextrec_like.training.compiled import Compiled
@@ -29,6 +30,7 @@ class Stepper:
         draw: Gives an independent batch, for weightings that need more than one.
         num_rows: Rows of the usual batch; with `jit` the others run as they are.
         looks_at_tasks: Whether gradients of single tasks are looked at, so that the model must not be compiled.
+        processes: Those that make the same step on other rows of the batch.
     """
 
     def __init__(
@@ -40,8 +42,9 @@ class Stepper:
         num_rows: int | None = None,
         *,
         looks_at_tasks: bool = False,
+        processes: Processes = ALONE,
     ) -> None:
-        self.model, self.parts, self.device, self.draw = model, parts, device, draw
+        self.model, self.parts, self.device, self.draw, self.processes = model, parts, device, draw, processes
         self.forward = Forward(
             model,
             parts.objective,
@@ -96,12 +99,23 @@ class Stepper:
         return step
 
     def _gradients(self) -> list[Tensor]:
-        """All gradients, of embedding tables only the rows that are not zero."""
+        """All gradients, those of all processes, of embedding tables only the rows that are not zero."""
         parts = self.parts
+        self._sum_gradients()
         dense = [parameter.grad for parameter in parts.dense_parameters if parameter.grad is not None]
         gradients = [*dense, *parts.tables.values()]
         parts.scale.unscale(gradients)
         return gradients
+
+    def _sum_gradients(self) -> None:
+        """Makes the gradients those of all processes: one message for the dense ones, one for rows of tables."""
+        if self.processes.size == 1:
+            return
+        trained = [parameter for parameter in self.parts.dense_parameters if parameter.requires_grad]
+        joint = self.processes.sum_gradients([parameter.grad for parameter in trained], trained)
+        for parameter, gradient in zip(trained, joint):
+            parameter.grad = gradient
+        self.parts.tables.sum_over(self.processes)
 
     def _update(self, step: Step) -> None:
         parts = self.parts
@@ -117,6 +131,7 @@ class Stepper:
             if losses.values[task].requires_grad:
                 losses.values[task].backward()
             self.parts.balancer.site.release()
+        self._sum_gradients()
 
     def clear(self) -> None:
         """Forgets all gradients."""
@@ -124,17 +139,25 @@ class Stepper:
             parameter.grad = None
         self.parts.tables.clear()
 
+    def _parts(self, batch: Batch) -> list[Batch]:
+        """As many parts in each process; alone it has two rows or more in each, as batch normalisation needs them."""
+        count = self.parts.accumulate_steps
+        if self.processes.size == 1:
+            count = max(1, min(count, len(batch) // 2))
+        return [batch.slice(*Share(index, count).of(0, len(batch))) for index in range(count)]
+
     def _counts(self, batch: Batch) -> Tensor | None:
-        if self.parts.accumulate_steps == 1:
+        """Observed rows of each part in all processes, shape ``(P, T)``; None if there is one part and process."""
+        parts = self._parts(batch)
+        if len(parts) == self.processes.size == 1:
             return None
-        assert batch.labels is not None
-        return self.parts.objective.counts(batch.labels)
+        counts = [self.parts.objective.counts(part.labels) for part in parts if part.labels is not None]
+        return self.processes.sum(torch.stack(counts))
 
     def _losses(self, batch: Batch) -> Iterator[TaskLosses]:
         """The losses of each part of the batch."""
-        size = ceil(len(batch) / self.parts.accumulate_steps)
-        for start, stop in batch_bounds(len(batch), size):
-            yield self.forward(batch.slice(start, stop))
+        for part in self._parts(batch):
+            yield self.forward(part)
 
     def _drawn_losses(self) -> TaskLosses:
         with kept_buffers(self.model):
@@ -142,7 +165,7 @@ class Stepper:
 
     def _joint_losses(self, batch: Batch, counts: Tensor) -> Tensor:
         sums = [torch.stack(losses.values) * losses.counts for losses in self._losses(batch)]
-        return torch.stack(sums).sum(dim=0) / counts.clamp(min=1)
+        return self.processes.sum(torch.stack(sums).sum(dim=0)) / counts.clamp(min=1)
 
     @staticmethod
     def _is_finite(step: Step, norm: Tensor) -> Tensor:

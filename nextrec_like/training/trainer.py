@@ -1,14 +1,16 @@
 """The training loop. It knows no model, objective or weighting by name."""
 
 import time
+from collections.abc import Generator
 from contextlib import closing
 from math import ceil
 
 import torch
 from torch import Tensor, nn
 
-from nextrec_like.batch import Batch, batch_bounds
+from nextrec_like.batch import Batch, Share, batch_bounds
 from nextrec_like.data.source import Rows
+from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.errors import DivergedError, warn, within
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
@@ -19,6 +21,7 @@ from nextrec_like.training.history import EpochRecord, History, SkippedStep
 from nextrec_like.training.interrupts import Interrupts
 from nextrec_like.training.label_statistics import label_statistics
 from nextrec_like.training.progress import Progress
+from nextrec_like.training.randomness import draw_anew
 from nextrec_like.training.settings import Settings
 from nextrec_like.training.skipped import SkippedSteps, generator_at, has_failed, rows_of, shown
 from nextrec_like.training.step import Stepper
@@ -39,6 +42,11 @@ class Trainer:
         valid: Validation rows, if any.
         device: Where the model is.
         num_fits_before: Trainings that the model has had.
+        processes: Those that train the same model, each on its share of the rows of a step.
+
+    Attributes:
+        batch_rows: Rows of a step, in all processes.
+        streams: Stretches into which streamed rows are cut in the present epoch; see `Share`.
     """
 
     def __init__(
@@ -52,19 +60,23 @@ class Trainer:
         valid: Rows | None,
         device: torch.device,
         num_fits_before: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
-        self.num_fits_before = num_fits_before
+        self.num_fits_before, self.processes = num_fits_before, processes
+        self.batch_rows, self.streams = settings.batch_size * processes.size, processes.size
         self.model, self.parts, self.tasks, self.settings = model, parts, tasks, settings
         self.train_data, self.valid_data, self.device = train, valid, device
         self.generator = torch.Generator().manual_seed(settings.seed) if settings.shuffle else None
         self.draws = torch.Generator().manual_seed(settings.seed + 1)
         self.looks_at_tasks = parts.weighting.needs != "losses" or settings.diagnose
-        num_rows = batch_bounds(len(train), settings.batch_size)[0][1]
-        self.stepper = Stepper(model, parts, device, self._draw, num_rows, looks_at_tasks=self.looks_at_tasks)
+        num_rows = len(range(*processes.share.of(*batch_bounds(len(train), self.batch_rows)[0])))
+        self.stepper = Stepper(
+            model, parts, device, self._draw, num_rows, looks_at_tasks=self.looks_at_tasks, processes=processes
+        )
         self.log, self.skips = StepLog(tasks.names), SkippedSteps(tasks.names)
         self.callbacks = list(settings.callbacks)
-        self.interrupts = Interrupts()
-        self.progress = Progress(settings.epochs, len(train), settings.verbose)
+        self.interrupts = Interrupts(processes)
+        self.progress = Progress(settings.epochs, len(train), settings.verbose if processes.is_first else 0)
         self.history = History()
         self.totals = EpochTotals(len(tasks), device)
         self.seconds = 0.0
@@ -113,12 +125,12 @@ class Trainer:
 
     def _goes_on(self) -> bool:
         """Whether there is another epoch, or one that was begun before an interruption."""
-        is_open = self.totals.steps > 0
+        is_open, self.should_stop = self.totals.steps > 0, self.processes.any(self.should_stop)
         return len(self.history.epochs) < self.settings.epochs and (is_open or not self.should_stop)
 
     def _prepare_balancer(self) -> None:
         balancer = self.parts.balancer
-        balancer.seed = self.settings.seed
+        balancer.seed, balancer.processes = self.settings.seed, self.processes
         balancer.weighting.see_labels(label_statistics(self.train_data.label_blocks(), self.parts.objective))
         if self.looks_at_tasks:
             balancer.site.attach()
@@ -126,11 +138,19 @@ class Trainer:
                 warn("`jit` has no effect: gradients of single tasks are looked at, which need the model as it is.")
 
     def _draw(self) -> Batch:
-        rows = ceil(self.settings.batch_size / self.parts.accumulate_steps)
-        return self.train_data.sample(rows, self.device, self.draws)
+        rows = ceil(self.batch_rows / self.parts.accumulate_steps)
+        return self.train_data.sample(rows, self.device, self.draws, self.share)
+
+    @property
+    def share(self) -> Share:
+        """What this process takes of the rows of a step."""
+        return Share(self.processes.rank, self.processes.size, self.streams)
+
+    def _batches(self, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
+        return self.train_data.batches(self.batch_rows, self.device, generator, start, self.share)
 
     def _run_epoch(self, epoch: int) -> None:
-        rows_done = min(self.totals.steps * self.settings.batch_size, len(self.train_data))
+        rows_done = min(self.totals.steps * self.batch_rows, len(self.train_data))
         self.progress.start_epoch(epoch, rows_done)
         self.model.train()
         self._train(epoch)
@@ -145,32 +165,33 @@ class Trainer:
     def _train(self, epoch: int) -> None:
         """The steps of an epoch, or those that are left of it."""
         self.order = None if self.generator is None else self.generator.get_state()
-        batches = self.train_data.batches(
-            self.settings.batch_size, self.device, self.generator, start=self.totals.steps
-        )
+        self.streams = self.streams if self.totals.steps else self.processes.size
+        batches = self._batches(self.generator, self.totals.steps)
+        places = batch_bounds(len(self.train_data), self.batch_rows)[self.totals.steps :]
         start = time.perf_counter() - self.seconds
         with closing(batches):  # so that no thread reads on if a step fails
-            for batch in batches:
-                self._step(epoch, batch, self.totals)
+            for batch, place in zip(batches, places, strict=True):
+                self._step(epoch, batch, range(*place), self.totals)
                 shown = self.totals.mean_total_loss() if self.progress.wants_loss() else None
-                self.progress.advance(len(batch), shown)
+                self.progress.advance(len(range(*place)), shown)
                 self.seconds = time.perf_counter() - start
                 self._call("on_step_end")
         self.totals.wait()
         self.seconds = time.perf_counter() - start
 
-    def _step(self, epoch: int, batch: Batch, totals: EpochTotals) -> None:
+    def _step(self, epoch: int, batch: Batch, rows: range, totals: EpochTotals) -> None:
         number = self.parts.balancer.steps + 1
+        if self.processes.size > 1:  # each draws its own dropout, and no state of it has to be saved
+            draw_anew([self.settings.seed, number, self.processes.rank], self.device)
         logged = number % self.settings.log_every == 0 or not self.has_stepped
         self.has_stepped = True
-        first = totals.steps * self.settings.batch_size
         step = self.stepper.step(batch, probe=logged and self.settings.diagnose)
         failed = has_failed(step, self.parts.scale)
         totals.add(step, failed)
         if logged:
             self.log.add(epoch, number, step)
         if not self.stepper.waits or failed:  # on a GPU it is only known later
-            self.skips.add(epoch, totals.steps, range(first, first + len(batch)), step, failed)
+            self.skips.add(epoch, totals.steps, rows, step, failed)
         if self.skips.is_full:
             self.flush_logs()
         if logged or (self.stepper.waits and failed):
@@ -226,7 +247,7 @@ class Trainer:
     def _batch_of(self, record: SkippedStep) -> Batch:
         """The batch of a step of the present epoch, once more."""
         generator = None if self.order is None else generator_at(self.order)
-        batches = self.train_data.batches(self.settings.batch_size, self.device, generator, start=record.step - 1)
+        batches = self._batches(generator, record.step - 1)
         with closing(batches):
             return next(batches)
 
@@ -259,7 +280,9 @@ class Trainer:
         if self.valid_data is None:
             return {}
         with within("In the validation data: "):
-            return evaluate_rows(self.model, self.parts.objective, self.valid_data, self.device, self.settings.metrics)
+            return evaluate_rows(
+                self.model, self.parts.objective, self.valid_data, self.device, self.settings.metrics, self.processes
+            )
 
     def _select(self, record: EpochRecord) -> None:
         """Keeps the weights of the best epoch; without a score no epoch can be best."""

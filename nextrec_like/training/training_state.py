@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nextrec_like.distributed import Processes
 from nextrec_like.errors import InputError, warn
 from nextrec_like.training.finite import is_finite
 from nextrec_like.training.history import History
@@ -50,8 +51,18 @@ class TrainingState:
             "seconds": trainer.seconds,
             "seed": trainer.settings.seed,
             "num_fits_before": trainer.num_fits_before,
+            "batch_rows": trainer.batch_rows,
+            "streams": trainer.streams,
         }
         return cls({name: _on_cpu(value, copy) for name, value in _tensors(trainer).items()}, values)
+
+    @classmethod
+    def of_first(cls, processes: Processes, own: "TrainingState | None") -> "TrainingState | None":
+        """The state that the first process has, in all of them."""
+        if processes.size == 1:
+            return own
+        values = processes.gather(None if own is None else own.values)[0]
+        return None if values is None else cls(processes.broadcast({} if own is None else own.tensors), values)
 
     @property
     def is_finite(self) -> bool:
@@ -72,6 +83,7 @@ class TrainingState:
         trainer.totals.load_state_dict(self._under("epoch/"))
         trainer.settings = replace(trainer.settings, seed=values["seed"])  # of a model's later fits it is another one
         trainer.num_fits_before = values["num_fits_before"]
+        trainer.batch_rows, trainer.streams = values["batch_rows"], values["streams"]  # also for other processes
         trainer.history = History.from_dict(values["history"])
         trainer.best_score, trainer.should_stop = values["best_score"], values["should_stop"]
         trainer.seconds, trainer.has_stepped = values["seconds"], True

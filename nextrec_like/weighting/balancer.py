@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.errors import InputError
 from nextrec_like.weighting.base import TaskStats, Weighting, share_among_active
 from nextrec_like.weighting.numbers import task_numbers
@@ -39,7 +40,7 @@ class Step:
         asked: Whether it was asked.
         own_weights: Its answer, where weights are normalized with mean 1, shape ``(T,)``.
         weights: What the losses were multiplied with: the answer times the user's priorities, normalized.
-        counts: Observed rows of each task in the batch, shape ``(T,)``.
+        counts: Observed rows of each task in the batch of all processes, shape ``(T,)``.
         losses: Mean loss of each task over these rows, detached, shape ``(T,)``.
         is_finite: Whether all losses and gradients are finite, bool, 0-dim; whoever takes the step finds out.
         moves: Parameters that bypass the optimizer, each with its step for a learning rate of 1.
@@ -70,6 +71,7 @@ class Balancer(nn.Module):
     Attributes:
         steps: Steps so far, skipped ones included.
         seed: From which, with the number of the step, all draws are made.
+        processes: Those that share the rows of a batch; all of them see the same weights.
     """
 
     def __init__(self, weighting: Weighting, site: Site) -> None:
@@ -78,6 +80,7 @@ class Balancer(nn.Module):
         self.weighting, self.site, self.options = weighting, site, options
         self.normalize = weighting.normalized if options.normalize is None else options.normalize
         self.steps = self.seed = 0
+        self.processes: Processes = ALONE
         self._scale: Tensor | None = None
         base = task_numbers("base", 1.0 if options.base is None else options.base, weighting.task_names)
         self.base: Tensor
@@ -105,11 +108,13 @@ class Balancer(nn.Module):
         """Accumulates ``grad(sum_k w_k L_k)`` in the parameters.
 
         Of a batch in parts, the method sees the first before its weights are needed; methods that give the gradient
-        at the site itself give that of each part, and learn from all of them.
+        at the site itself give that of each part, and learn from all of them. With several processes a part is what
+        all of them have of it, and the gradients that each accumulates have to be summed over them.
 
         Args:
             parts: The losses of a batch, or of consecutive parts of it, made one after the other.
-            counts: Observed rows of each task in the whole batch, shape ``(T,)``; None if there is one part.
+            counts: Observed rows of each task in each part, in all processes, shape ``(P, T)``; None if there is one
+                part and one process.
             draw: Gives the losses of an independent batch, for methods with `Weighting.extra_batches`.
             probe: Whether to probe gradients even where the method does not ask for them.
             scale: What every gradient is multiplied with on its way through the graph; what the method sees is free of
@@ -136,24 +141,26 @@ class Balancer(nn.Module):
         directs = self.weighting.needs == "gradients" and self.asks
         step: Step | None = None
         gradients: list[Tensor] = []
-        for part in parts:
+        for index, part in enumerate(parts):
             losses = torch.stack(list(part.values))
             if not losses.requires_grad:
                 raise InputError("No parameter of the model is trained: all have requires_grad=False; unfreeze some.")
-            share = torch.ones_like(losses) if counts is None else part.counts / counts.clamp(min=1)
-            seen = None
+            joint, total = (part.counts, part.counts) if counts is None else (counts[index], counts.sum(dim=0))
+            own, of_batch = _ratio(part.counts, joint), _ratio(joint, total)  # of this process, and of this part
+            seen, stats = None, TaskStats(self._joint(losses, own), joint > 0, key=(self.seed, self.steps))
+            step_losses = stats.losses
             if step is None:
-                stats, seen = self._look(part, losses.detach(), probe, draw)
-                step = self._weigh(stats, part.counts if counts is None else counts)
+                stats, seen = self._look(part, stats, own, probe, draw)
+                step = self._weigh(stats, total)
                 self._turn_own_layers(part.values, step.weights, hooks)
             elif directs:
-                stats, seen = self._look(part, losses.detach())
-            step.losses = step.losses + losses.detach() * share
+                stats, seen = self._look(part, stats, own)
+            step.losses = step.losses + step_losses * of_batch
             if directs:
                 assert stats.gradients is not None
-                gradients.append(stats.gradients * share[:, None])
-            weights = step.weights * share
-            self._run(torch.dot(weights, losses), weights, stats, seen)
+                gradients.append(stats.gradients * of_batch[:, None])
+            weights = step.weights * of_batch
+            self._run(torch.dot(weights * own, losses), weights, own, stats, seen)
         assert step is not None
         if directs:
             assert seen is not None
@@ -228,27 +235,48 @@ class Balancer(nn.Module):
         """Restores the counter."""
         self.steps = int(state)
 
+    def _joint(self, losses: Tensor, own: Tensor) -> Tensor:
+        """Mean losses over the rows of all processes, detached, shape ``(T,)``."""
+        losses = losses.detach()
+        return losses if self.processes.size == 1 else self.processes.sum(losses * own)
+
     def _look(
-        self, part: Losses, losses: Tensor, probe: bool = False, draw: Callable[[], Losses] | None = None
+        self,
+        part: Losses,
+        stats: TaskStats,
+        own: Tensor,
+        probe: bool = False,
+        draw: Callable[[], Losses] | None = None,
     ) -> tuple[TaskStats, Probe | None]:
         """What the method is to see of a part of the batch, and the probe of its gradients, if any."""
         needs = self.weighting.needs if self.asks else "losses"
-        stats = TaskStats(losses, part.counts > 0, key=(self.seed, self.steps))
         if needs == "losses" and not probe:
             return stats, None
-        seen = Probe(self.site, part.values, self._scale)
+        seen = Probe(self.site, part.values, self._scale, self.processes, own)
+        if needs == "gradients":
+            self._check_joint(seen)
         stats = replace(stats, active=stats.active & seen.reached())
         if needs == "norms":
             return replace(stats, norms=seen.norms(), gramian=seen.gramian() if probe else None), seen
         gramian = seen.gramian()
-        stats = replace(stats, gramian=gramian, norms=gramian.diagonal().sqrt().to(losses.dtype))
+        stats = replace(stats, gramian=gramian, norms=gramian.diagonal().sqrt().to(stats.losses.dtype))
         if needs == "gradients":
             more = () if draw is None else tuple(self._probe_more(draw) for _ in range(self.weighting.extra_batches))
             stats = replace(stats, gradients=seen.matrix(), blocks=seen.blocks, more_gradients=more)
         return stats, seen
 
     def _probe_more(self, draw: Callable[[], Losses]) -> Tensor:
-        return Probe(self.site, draw().values, self._scale).matrix()
+        drawn = draw()
+        own = _ratio(drawn.counts, self.processes.sum(drawn.counts))
+        return Probe(self.site, drawn.values, self._scale, self.processes, own).matrix()
+
+    def _check_joint(self, seen: Probe) -> None:
+        """Raises if gradients that the method combines are spread over processes."""
+        if self.processes.size > 1 and not seen.is_at_parameters:
+            raise InputError(
+                f"{type(self.weighting).__name__} combines gradients number by number, and at activations each process "
+                f"has those of other rows; use `site` last_shared or shared if layers are shared, or one process."
+            )
 
     def _weigh(self, stats: TaskStats, counts: Tensor) -> Step:
         own, asked = self.last, self.asks
@@ -278,7 +306,7 @@ class Balancer(nn.Module):
             answer = share_among_active(answer, known)
         return torch.where(known, answer, self.last)
 
-    def _run(self, total: Tensor, weights: Tensor, stats: TaskStats, seen: Probe | None) -> None:
+    def _run(self, total: Tensor, weights: Tensor, own: Tensor, stats: TaskStats, seen: Probe | None) -> None:
         """The one backward of a part of the batch; at the site with the method's own gradient, if it gives one."""
         total = total if self._scale is None else total * self._scale
         if seen is None or self.weighting.needs == "losses" or not self.asks:  # then diagnosis must change nothing
@@ -289,7 +317,9 @@ class Balancer(nn.Module):
             return
         direction = self.weighting.direction(stats, weights)
         if seen.is_at_parameters:
-            seen.backward(total, seen.combined(weights) if direction is None else seen.split(direction))
+            if direction is not None and not self.processes.is_first:
+                direction = torch.zeros_like(direction)  # it is that of all processes, over which gradients are summed
+            seen.backward(total, seen.combined(weights * own) if direction is None else seen.split(direction))
             return
         replaced = (
             [] if direction is None else seen.split(direction if self._scale is None else direction * self._scale)
@@ -314,6 +344,11 @@ class Balancer(nn.Module):
         direction = self.weighting.direction(step.stats, step.weights)
         assert direction is not None
         return list(zip(seen.tensors, seen.split(direction)))
+
+
+def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """What the rows of a part count among all, per task, float32, shape ``(T,)``; 1 if these are all there are."""
+    return torch.where(part == whole, 1.0, part / whole.clamp(min=1))
 
 
 def on_cpu(stats: TaskStats) -> TaskStats:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.weighting.site import Site, task_gradients, trained_leaves
 
 CPU_CHUNK, GPU_CHUNK = 2**15, 2**22
@@ -19,17 +20,42 @@ class Probe:
         losses: One scalar per task.
         scale: What losses are multiplied with on the way, so that small 16-bit gradients are not lost; the gradients
             here are free of it.
+        processes: Those that have the losses of further rows.
+        share: What the loss of each task counts among all processes, shape ``(T,)``.
 
     Attributes:
         tensors: The site.
-        gradients: For each task its gradient on each tensor; None where a loss does not reach it.
+        own: For each task the gradient of its loss on each tensor; None where it does not reach it.
+        gradients: The same of the losses of all processes; at activations those of the rows of this one.
     """
 
-    def __init__(self, site: Site, losses: Sequence[Tensor], scale: Tensor | None = None) -> None:
-        self.tensors, self.scale = site.tensors(losses), scale
-        self.gradients = [self._gradients(loss) for loss in losses]
+    def __init__(
+        self,
+        site: Site,
+        losses: Sequence[Tensor],
+        scale: Tensor | None = None,
+        processes: Processes = ALONE,
+        share: Tensor | None = None,
+    ) -> None:
+        self.tensors, self.scale, self._processes = site.tensors(losses), scale, processes
+        self.own = [self._gradients(loss) for loss in losses]
+        self.gradients = self.own if processes.size == 1 else self._joint(share)
         self._site = site
         site.release()
+
+    def _joint(self, share: Tensor | None) -> list[Sequence[Tensor | None]]:
+        """The gradients of the joint losses."""
+        assert share is not None
+        parts = [
+            None if part is None else part.detach().float() * weight
+            for by_task, weight in zip(self.own, share)
+            for part in by_task
+        ]
+        if self.is_at_parameters:
+            like = [tensor.detach().float() for tensor in self.tensors] * len(self.own)
+            parts = self._processes.sum_gradients(parts, like)
+        size = len(self.tensors)
+        return [parts[start : start + size] for start in range(0, len(parts), size)]
 
     def _gradients(self, loss: Tensor) -> Sequence[Tensor | None]:
         if self.scale is None:
@@ -66,16 +92,16 @@ class Probe:
                 tensor.grad = part if tensor.grad is None else tensor.grad + part
 
     def combined(self, weights: Tensor) -> list[Tensor | None]:
-        """``sum_k weights_k g_k`` on each tensor; None where no loss reaches it."""
+        """``sum_k weights_k g_k`` of this process on each tensor; None where no loss reaches it."""
         by_tensor: list[Tensor | None] = []
         for index in range(len(self.tensors)):
-            pairs = [(weight, by_task[index]) for weight, by_task in zip(weights, self.gradients)]
+            pairs = [(weight, by_task[index]) for weight, by_task in zip(weights, self.own)]
             reached = [weight * part for weight, part in pairs if part is not None]
             by_tensor.append(torch.stack(reached).sum(dim=0) if reached else None)
         return by_tensor
 
     def split(self, vector: Tensor) -> list[Tensor]:
-        """A vector of shape ``(M,)`` as parts with the shapes of the tensors."""
+        """A vector of shape ``(M,)``, of the whole batch, as parts with the shapes of the tensors."""
         return [part.view_as(tensor) for part, tensor in zip(vector.split(list(self.blocks)), self.tensors)]
 
     def scaled(self, parts: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
@@ -86,12 +112,16 @@ class Probe:
         """Norm of each task's gradient, float32, shape ``(T,)``."""
         reached = [[part.float() for part in by_task if part is not None] for by_task in self.gradients]
         zero = torch.zeros((), device=self.tensors[0].device)
-        return torch.stack([_norm(parts) if parts else zero for parts in reached])
+        norms = torch.stack([_norm(parts) if parts else zero for parts in reached])
+        if self._processes.size == 1 or self.is_at_parameters:
+            return norms
+        return self._processes.sum(norms.double().square()).sqrt().float()
 
     def gramian(self) -> Tensor:
         """Inner products of the gradients, float64, shape ``(T, T)``."""
         exact = self.is_at_parameters
-        return torch.stack([gramian(self._rows(index), exact) for index in range(len(self.tensors))]).sum(dim=0)
+        products = torch.stack([gramian(self._rows(index), exact) for index in range(len(self.tensors))]).sum(dim=0)
+        return products if exact else self._processes.sum(products)  # activations of all rows
 
     def matrix(self) -> Tensor:
         """All gradients as rows, float32, shape ``(T, M)``."""

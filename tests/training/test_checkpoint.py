@@ -364,7 +364,7 @@ def test_other_format_is_refused(name, run, tmp_path, refused):
         (folder / "manifest.json").unlink()
     content = json.loads((folder / name).read_text())
     (folder / name).write_text(json.dumps({**content, "format": 4}))
-    with refused("format 4", "format 5"):
+    with refused("format 4", "format 6"):
         run(checkpoint_dir=tmp_path, resume=True)
 
 

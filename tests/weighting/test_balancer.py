@@ -109,7 +109,7 @@ def test_layers_of_one_task_descend_its_loss_also_where_its_weight_is_negative()
     parts = [all_observed([shared * first, shared * second * 5]) for _ in range(2)]
     for part in parts:
         part.values[:] = [value.sum() for value in part.values]
-    Balancer(weighting, Site([shared], [], ["a", "b"])).backward(parts, torch.tensor([2, 2]))
+    Balancer(weighting, Site([shared], [], ["a", "b"])).backward(parts, torch.ones(2, 2, dtype=torch.int64))
     # d/dshared = 3 * 2 - 1 * 15; of the own layers 3 * 1 and |-1| * 5, each the mean of two equal parts
     assert shared.grad.tolist() == [-9.0]
     assert (first.grad.tolist(), second.grad.tolist()) == ([3.0], [5.0])

@@ -1,0 +1,210 @@
+"""The processes that train one model, and what they send each other."""
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nextrec_like.batch import Share
+from nextrec_like.errors import InputError, InputWarning, LostProcessError
+
+ALIGN = 8
+"""Bytes to whose multiple each tensor of a message is filled up, so that it can be read in place."""
+
+T = TypeVar("T")
+
+
+class Processes:
+    """Processes of a `torch.distributed` group that do the same with different rows; by default a single one.
+
+    Each method has to be called by all processes, in the same order. On the CPU they send by gloo, on GPUs by NCCL.
+
+    Args:
+        rank: Number of this process.
+        size: Number of processes.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1) -> None:
+        self.rank, self.size = rank, size
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files and shows progress."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """What this process takes of the rows of a step."""
+        return Share(self.rank, self.size)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes, bitwise the same in all."""
+        if self.size == 1:
+            return tensor
+        total = tensor.detach().clone(memory_format=torch.contiguous_format)
+        with _peers():
+            dist.all_reduce(total)
+        return total
+
+    def sum_gradients(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor | None]:
+        """Sums of gradients by one message; None where no process has one.
+
+        Args:
+            gradients: Of this process; float32.
+            like: Tensors with their shapes.
+        """
+        if self.size == 1 or not like:
+            return list(gradients)
+        parts = [
+            shape.new_zeros(shape.numel()) if each is None else each.flatten() for each, shape in zip(gradients, like)
+        ]
+        absent = torch.tensor([each is None for each in gradients])
+        has_one = (~absent).to(parts[0], non_blocking=True)
+        *sums, known = self.sum(torch.cat([*parts, has_one])).split([*(part.numel() for part in parts), len(parts)])
+        if absent.any():  # only then a GPU is waited for
+            absent &= (known == 0).cpu()
+        return [None if missing else each.view_as(shape) for missing, each, shape in zip(absent.tolist(), sums, like)]
+
+    def exchange(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+        """The tensors of each process, by one message; a tensor may have another length in each.
+
+        Args:
+            tensors: On one device; number, types and all but the first dimension are the same in all processes.
+        """
+        if self.size == 1:
+            return [list(tensors)]
+        lengths = self._lengths([len(each) for each in tensors])
+        sizes = [[_padded(count * _row_bytes(each)) for count, each in zip(counts, tensors)] for counts in lengths]
+        longest = max(map(sum, sizes))
+        message = torch.empty(longest, dtype=torch.uint8, device=tensors[0].device)
+        for part, each in zip(message[: sum(sizes[self.rank])].split(sizes[self.rank]), tensors):
+            part[: each.nbytes] = each.detach().contiguous().flatten().view(torch.uint8)
+        received = [torch.empty_like(message) for _ in range(self.size)]
+        with _peers():
+            dist.all_gather(received, message)
+        return [
+            [_read(*each) for each in zip(given[: sum(own)].split(own), tensors, counts)]
+            for given, own, counts in zip(received, sizes, lengths)
+        ]
+
+    def gather(self, value: Any) -> list[Any]:  # noqa: ANN401
+        """The values of all processes, JSON-ready, in their order."""
+        if self.size == 1:
+            return [value]
+        text = torch.frombuffer(bytearray(json.dumps(value).encode() + b" "), dtype=torch.uint8)
+        return [json.loads(bytes(each.tolist())) for (each,) in self.exchange([text])]
+
+    def check_same(self, what: str, value: Any) -> None:  # noqa: ANN401
+        """Raises an `InputError` in all processes if their values, JSON-ready, differ."""
+        first, *others = self.gather(value)
+        for rank, other in enumerate(others, 1):
+            if other != first:
+                raise InputError(
+                    f"Process {rank} of {self.size} has other {what} than process 0; give all processes the same."
+                )
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true in any process."""
+        return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag))))
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        """What the first process makes, JSON-ready; an `InputError` of its making is raised in all.
+
+        Args:
+            make: Called in the first process only.
+        """
+        with self.together():
+            value = make() if self.is_first else None
+        return self.gather(value)[0]
+
+    def broadcast(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tensors of the first process, by name; those of the others are not looked at."""
+        found = self.gather([[name, str(each.dtype), list(each.shape)] for name, each in tensors.items()])[0]
+        given = {}
+        for name, kind, shape in found:
+            known = getattr(torch, kind.removeprefix("torch."))
+            given[name] = tensors[name].contiguous() if self.is_first else torch.empty(shape, dtype=known)
+            with _peers():
+                dist.broadcast(given[name], src=0)
+        return given
+
+    def make_equal(self, tensors: Sequence[Tensor]) -> None:
+        """Gives tensors, of the same shapes in all processes, the values that they have in the first one."""
+        for tensor in tensors if self.size > 1 else ():
+            with torch.no_grad(), _peers():
+                dist.broadcast(tensor.detach(), src=0)
+
+    @contextmanager
+    def one_voice(self) -> Iterator[None]:
+        """Within the context only the first process warns; what is wrong with data or arguments is so in all."""
+        with warnings.catch_warnings():
+            if not self.is_first:
+                warnings.simplefilter("ignore", InputWarning)
+            yield
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Within the context each process works for itself; an `InputError` in one of them is raised in all.
+
+        Raises:
+            InputError: That of the first process that has one, with its number if it is not true of all.
+        """
+        fault: InputError | None = None
+        try:
+            yield
+        except LostProcessError:
+            raise
+        except InputError as error:
+            fault = error
+        if self.size == 1:
+            if fault is not None:
+                raise fault
+            return
+        faults = self.gather(None if fault is None else str(fault))
+        found = [rank for rank, each in enumerate(faults) if each is not None]
+        if not found:
+            return
+        text = faults[found[0]]
+        place = "" if len(set(faults)) == 1 else f"In process {found[0]} of {self.size}: "
+        raise (type(fault) if fault is not None and str(fault) == text else InputError)(f"{place}{text}") from fault
+
+    def _lengths(self, own: Sequence[int]) -> list[list[int]]:
+        """The lengths of all processes; by the CPU, so that no GPU is waited for."""
+        every = [torch.empty(len(own), dtype=torch.int64) for _ in range(self.size)]
+        with _peers():
+            dist.all_gather(every, torch.tensor(own))
+        return [each.tolist() for each in every]
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Within the context, that another process is gone or silent is a clear error."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "time" in str(error).lower() and "out" in str(error).lower():
+            what = "Another process did not answer within the time limit; is each of them given the same work?"
+        else:
+            what = "Another process of this job has ended; what it said last is the cause."
+        raise LostProcessError(what) from error
+
+
+def _padded(num_bytes: int) -> int:
+    return -(-num_bytes // ALIGN) * ALIGN
+
+
+def _row_bytes(tensor: Tensor) -> int:
+    return tensor.element_size() * prod(tensor.shape[1:])
+
+
+def _read(message: Tensor, like: Tensor, count: int) -> Tensor:
+    return message[: count * _row_bytes(like)].view(like.dtype).view(count, *like.shape[1:])
