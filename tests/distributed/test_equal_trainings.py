@@ -1,17 +1,11 @@
 """Several processes train what one process with the joint batch trains."""
 
-import numpy as np
 import pytest
-from trainings import make_rows, trained, without_labels
+from trainings import largest_difference, make_rows, trained, without_labels
 
 WEIGHTINGS = [None, "uncertainty", "grad_norm", "pcgrad", "nash_mtl"]
 BATCH = 60
 STEPS = 50
-
-
-def largest_difference(one, other):
-    weights = max(np.abs(one[0][name] - other[0][name]).max() for name in one[0])
-    return max(weights, np.abs(one[1] - other[1]).max())
 
 
 @pytest.mark.parametrize("size", [2, 4])

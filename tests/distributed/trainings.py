@@ -27,22 +27,19 @@ def without_labels(rows, batch_rows, task="share", part=2):
     return {**rows, task: np.where(place >= batch_rows * (part - 1) // part, np.nan, rows[task])}
 
 
-def make_model(cls=MMoE, **changes):
+def make_model(**changes):
     """A small model."""
-    options = {"num_experts": 3, "expert_params": {"dims": [16, 8]}, "tower_params": {"dims": [8]}}
-    if cls is not MMoE:
-        options = {}
-    return cls(
+    options = {"target": TASKS, "num_experts": 3, "expert_params": {"dims": [16, 8]}, "tower_params": {"dims": [8]}}
+    return MMoE(
         [DenseFeature("age")],
         [SparseFeature("user", 40, embedding_dim=4), SparseFeature("item", 25, embedding_dim=4)],
-        target=TASKS,
         **{**options, **changes},
     )
 
 
-def trained(rows, batch_rows, *, compiled=None, model=None, **fitted):
+def trained(rows, batch_rows, *, compiled=None, target=TASKS, **fitted):
     """A training with batches of so many rows in all processes: its weights, loss weights and history."""
-    model = make_model() if model is None else model
+    model = make_model(target=target)
     model.compile(**(compiled or {}))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", InputWarning)
@@ -60,3 +57,9 @@ def trained(rows, batch_rows, *, compiled=None, model=None, **fitted):
     weights = {name: value.double().numpy() for name, value in model.state_dict().items()}
     loss_weights = np.array([list(step.weight.values()) for step in history.steps])
     return weights, loss_weights, history.to_dict()
+
+
+def largest_difference(one, other):
+    """Of two trainings, in any weight of the model or of a loss."""
+    weights = max(np.abs(one[0][name] - other[0][name]).max() for name in one[0])
+    return max(weights, np.nanmax(np.abs(one[1] - other[1])))
