@@ -26,6 +26,11 @@ def current() -> Processes:
         InputError: If the environment is incomplete, no backend is there, or the others do not come in time.
     """
     if dist.is_available() and dist.is_initialized():
+        if "cpu:" not in dist.get_backend_config():
+            raise InputError(
+                f"torch.distributed was initialised with {dist.get_backend_config()}, by which no CPU sends; "
+                f"initialise it with 'cpu:gloo,cuda:nccl', or leave that to this library."
+            )
         return Processes(dist.get_rank(), dist.get_world_size())
     size = _number("WORLD_SIZE", 1)
     if size == 1:
@@ -51,10 +56,14 @@ def restarts() -> int:
 
 def _join(rank: int, size: int) -> None:
     limit, place = _seconds(JOIN_SECONDS), f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    wait = timedelta(seconds=_seconds(WAIT_SECONDS))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         store, *_ = next(dist.rendezvous("env://", rank, size, timeout=timedelta(seconds=limit)))
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timedelta(seconds=limit))
+        own, *others = [f"nextrec_like/{each % size}" for each in range(rank, rank + size)]
+        store.set(own, "here")
+        store.wait(others, timedelta(seconds=limit))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
     except (RuntimeError, ValueError, OSError) as error:
         raise InputError(
             f"Process {rank} of {size} has not found the others at {place} within {limit:g} seconds: is each of them "

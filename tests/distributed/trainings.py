@@ -11,7 +11,7 @@ TASKS = ["click", "like", "share"]
 
 
 def make_rows(num_rows=900, seed=0):
-    """Rows of which the tasks conflict: what makes a click likely makes a like unlikely; no label in the second half."""
+    """Rows of which the tasks conflict: what makes a click likely makes a like unlikely."""
     rng = np.random.default_rng(seed)
     age, user = rng.normal(size=num_rows).astype(np.float32), rng.integers(0, 40, num_rows)
     rows = {"age": age, "user": user, "item": rng.integers(0, 25, num_rows)}
