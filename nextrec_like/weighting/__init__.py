@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nextrec_like.weighting.adatask import AdaTask
 from nextrec_like.weighting.aligned_mtl import AlignedMTL
-from nextrec_like.weighting.balancer import Balancer, Step
+from nextrec_like.weighting.balancer import Balancer
 from nextrec_like.weighting.base import LabelStatistics, TaskStats, Weighting
 from nextrec_like.weighting.build import WeightingSpec, build_weighting
 from nextrec_like.weighting.cagrad import CAGrad
@@ -45,6 +45,7 @@ from nextrec_like.weighting.rlw import RLW
 from nextrec_like.weighting.sdmgrad import SDMGrad
 from nextrec_like.weighting.stateless import solve_once
 from nextrec_like.weighting.stch import STCH
+from nextrec_like.weighting.step import Step
 from nextrec_like.weighting.uncertainty import Uncertainty
 from nextrec_like.weighting.unit_gradient import UnitGradient
 from nextrec_like.weighting.upgrad import UPGrad

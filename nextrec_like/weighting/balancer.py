@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,51 +13,12 @@ from nextrec_like.weighting.base import TaskStats, Weighting, share_among_active
 from nextrec_like.weighting.numbers import task_numbers
 from nextrec_like.weighting.probe import Probe
 from nextrec_like.weighting.site import Site, own_leaves
+from nextrec_like.weighting.step import Losses, Step
 
 LOW_SHARE = 0.01
 """Share of the weights under which a task hardly learns."""
 LOW_STEPS = 200
 """Steps in a row under `LOW_SHARE` after which a weight counts as collapsed."""
-
-
-class Losses(Protocol):
-    """The losses of a batch or of a part of it: one mean per task, and its observed rows, shape ``(T,)``."""
-
-    @property
-    def values(self) -> Sequence[Tensor]: ...
-
-    @property
-    def counts(self) -> Tensor: ...
-
-
-@dataclass
-class Step:
-    """A step whose gradients lie in the parameters.
-
-    Attributes:
-        stats: What the weighting saw, or would have seen.
-        asked: Whether it was asked.
-        own_weights: Its answer, where weights are normalized with mean 1, shape ``(T,)``.
-        weights: What the losses were multiplied with: the answer times the user's priorities, normalized.
-        counts: Observed rows of each task in the batch of all processes, shape ``(T,)``.
-        losses: Mean loss of each task over these rows, detached, shape ``(T,)``.
-        is_finite: Whether all losses and gradients are finite, bool, 0-dim; whoever takes the step finds out.
-        moves: Parameters that bypass the optimizer, each with its step for a learning rate of 1.
-    """
-
-    stats: TaskStats
-    asked: bool
-    own_weights: Tensor
-    weights: Tensor
-    counts: Tensor
-    losses: Tensor
-    is_finite: Tensor = field(default_factory=lambda: torch.tensor(True))
-    moves: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    @property
-    def active(self) -> Tensor:
-        """Tasks with an observed label in the batch, bool, shape ``(T,)``."""
-        return self.counts > 0
 
 
 class Balancer(nn.Module):
