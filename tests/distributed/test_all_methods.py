@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from trainings import largest_difference, make_model, make_rows, trained, without_labels
+from rank_trainings import largest_difference, make_model, make_rows, trained, without_labels
 
 from nextrec_like import Task
 from nextrec_like.weighting import WEIGHTINGS

@@ -1,7 +1,7 @@
 """Several processes train what one process with the joint batch trains."""
 
 import pytest
-from trainings import largest_difference, make_rows, trained, without_labels
+from rank_trainings import largest_difference, make_rows, trained, without_labels
 
 WEIGHTINGS = [None, "uncertainty", "grad_norm", "pcgrad", "nash_mtl"]
 BATCH = 60

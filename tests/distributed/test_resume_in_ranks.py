@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from trainings import largest_difference, make_model, make_rows, trained
+from rank_trainings import largest_difference, make_model, make_rows, trained
 
 from nextrec_like import Callback
 
