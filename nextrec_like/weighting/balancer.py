@@ -120,7 +120,7 @@ class Balancer(nn.Module):
                 assert stats.gradients is not None
                 gradients.append(stats.gradients * of_batch[:, None])
             weights = step.weights * of_batch
-            self._run(torch.dot(weights * own, losses), weights, own, stats, seen)
+            self._run(torch.dot(weights * own, losses), weights, stats, seen)
         assert step is not None
         if directs:
             assert seen is not None
@@ -266,7 +266,7 @@ class Balancer(nn.Module):
             answer = share_among_active(answer, known)
         return torch.where(known, answer, self.last)
 
-    def _run(self, total: Tensor, weights: Tensor, own: Tensor, stats: TaskStats, seen: Probe | None) -> None:
+    def _run(self, total: Tensor, weights: Tensor, stats: TaskStats, seen: Probe | None) -> None:
         """The one backward of a part of the batch; at the site with the method's own gradient, if it gives one."""
         total = total if self._scale is None else total * self._scale
         if seen is None or self.weighting.needs == "losses" or not self.asks:  # then diagnosis must change nothing
@@ -279,7 +279,7 @@ class Balancer(nn.Module):
         if seen.is_at_parameters:
             if direction is not None and not self.processes.is_first:
                 direction = torch.zeros_like(direction)  # it is that of all processes, over which gradients are summed
-            seen.backward(total, seen.combined(weights * own) if direction is None else seen.split(direction))
+            seen.backward(total, seen.combined(weights) if direction is None else seen.split(direction))
             return
         replaced = (
             [] if direction is None else seen.split(direction if self._scale is None else direction * self._scale)

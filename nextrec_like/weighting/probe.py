@@ -25,7 +25,8 @@ class Probe:
 
     Attributes:
         tensors: The site.
-        own: For each task the gradient of its loss on each tensor; None where it does not reach it.
+        own: For each task the gradient of what this process adds to its loss, on each tensor; None where it does not
+            reach it.
         gradients: The same of the losses of all processes; at activations those of the rows of this one.
     """
 
@@ -38,19 +39,17 @@ class Probe:
         share: Tensor | None = None,
     ) -> None:
         self.tensors, self.scale, self._processes = site.tensors(losses), scale, processes
+        if processes.size > 1:  # before the backward pass, in which joint batch normalisation adds up gradients of all
+            assert share is not None
+            losses = [loss * part for loss, part in zip(losses, share)]
         self.own = [self._gradients(loss) for loss in losses]
-        self.gradients = self.own if processes.size == 1 else self._joint(share)
+        self.gradients = self.own if processes.size == 1 else self._joint()
         self._site = site
         site.release()
 
-    def _joint(self, share: Tensor | None) -> list[Sequence[Tensor | None]]:
+    def _joint(self) -> list[Sequence[Tensor | None]]:
         """The gradients of the joint losses."""
-        assert share is not None
-        parts = [
-            None if part is None else part.detach().float() * weight
-            for by_task, weight in zip(self.own, share)
-            for part in by_task
-        ]
+        parts = [None if part is None else part.detach().float() for by_task in self.own for part in by_task]
         if self.is_at_parameters:
             like = [tensor.detach().float() for tensor in self.tensors] * len(self.own)
             parts = self._processes.sum_gradients(parts, like)
