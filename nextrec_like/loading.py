@@ -6,15 +6,26 @@ from pathlib import Path
 from textwrap import shorten
 from threading import get_ident
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from nextrec_like.data.processor import DataProcessor
 from nextrec_like.errors import InputError, unknown, warn, within
+from nextrec_like.layers import EmbeddingTable
 from nextrec_like.models import MODELS, Model
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
+from nextrec_like.sharded import read_table
 from nextrec_like.storage.paths import named_path
-from nextrec_like.training.saving import FIX, PROCESSOR, WEIGHTS, Description, read_model_description, read_weights
+from nextrec_like.training.saving import (
+    FIX,
+    PROCESSOR,
+    SHARDS,
+    WEIGHTS,
+    Description,
+    read_model_description,
+    read_weights,
+)
 
 MAX_TASKS, MAX_COLUMNS = 1_000, 2**20
 """Tasks of a model, and ids of a row: what a description may ask for, and the weights do not tell."""
@@ -43,8 +54,8 @@ def load_model(folder: str | Path, *, custom: type | Sequence[type] = ()) -> Mod
         objective = _find(description.objective, [*OBJECTIVES.values(), *custom], Objective)
         _check_size(description)
         processor = _load_processor(Path(folder), description.processor)
-        weights = read_weights(folder)
-        model = _build(model_class, objective, description, processor, weights)
+        weights, shards = read_weights(folder), _plain_folder(Path(folder) / SHARDS)
+        model = _build(model_class, objective, description, processor, weights, shards)
     if not description.fitted:
         warn(f"The model in '{folder}' has not been fitted, so it predicts from the weights that it was saved with.")
     broken = [name for name, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]
@@ -59,10 +70,11 @@ def _build(
     objective: type[Objective],
     description: Description,
     processor: DataProcessor | None,
-    weights: Mapping[str, Tensor],
+    weights: dict[str, Tensor],
+    shards: Path | None,
 ) -> Model:
     try:
-        with _at_most(weights):
+        with _at_most(weights, shards):
             model = model_class(
                 description.dense_features,
                 description.sparse_features,
@@ -71,6 +83,7 @@ def _build(
                 processor=processor,
                 **description.hyperparameters,
             )
+        _fill_tables(model, shards, weights)
         model.load_state_dict(weights)
         model.objective = build_objective(objective, model.tasks, {}, OBJECTIVES)
     except InputError:
@@ -81,8 +94,23 @@ def _build(
     return model
 
 
+def _fill_tables(model: Model, shards: Path | None, weights: dict[str, Tensor]) -> None:
+    """Reads tables that processes have written in parts, if they fit; otherwise notes where they are."""
+    tables = [(name, module) for name, module in model.named_modules() if isinstance(module, EmbeddingTable)]
+    for name, table in tables:
+        table.saved = shards
+        if shards is None and not table.is_whole:
+            raise InputError(
+                f"an embedding table has {table.num_rows:,} x {table.dim} numbers, too many for the memory here; "
+                f"load the model on a larger machine, or, if `{WEIGHTS}` is smaller than that, {FIX}."
+            )
+        if shards is not None and table.is_whole:
+            blocks = [read_table(shards, block, len(rows), table.dim, FIX) for block, rows in table.blocks.items()]
+            weights[f"{name}.weight"] = torch.cat(blocks)
+
+
 @contextmanager
-def _at_most(weights: Mapping[str, Tensor]) -> Iterator[None]:
+def _at_most(weights: Mapping[str, Tensor], shards: Path | None) -> Iterator[None]:
     """Within the context, layers that need far more than these weights raise before their memory is written to.
 
     Twice as much is let pass, because a class may replace layers while it is built.
@@ -90,7 +118,8 @@ def _at_most(weights: Mapping[str, Tensor]) -> Iterator[None]:
     Raises:
         InputError: Names the weight that is too much.
     """
-    numbers, tensors = 2 * sum(value.numel() for value in weights.values()), 2 * len(weights)
+    in_shards = 0 if shards is None else sum(file.stat().st_size for file in shards.glob("*")) // 4
+    numbers, tensors = 2 * (in_shards + sum(value.numel() for value in weights.values())), 2 * len(weights)
     thread = get_ident()  # the hook is called in other threads, too
 
     def check(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
@@ -123,15 +152,22 @@ def _check_size(description: Description) -> None:
 def _load_processor(folder: Path, fingerprint: str | None) -> DataProcessor | None:
     if fingerprint is None:
         return None
-    path = folder / PROCESSOR
-    if not path.is_dir():
-        raise InputError(f"`{path}` is missing; the saved model is incomplete; {FIX}.")
-    if path.is_symlink():
-        raise InputError(f"`{path}` is a link, which may lead out of the folder; put the folder itself there.")
+    path = _plain_folder(folder / PROCESSOR)
+    if path is None:
+        raise InputError(f"`{folder / PROCESSOR}` is missing; the saved model is incomplete; {FIX}.")
     processor = DataProcessor.load(path)
     if processor.fingerprint != fingerprint:
         raise InputError(f"`{path}` is not the processor that the model was saved with; {FIX}.")
     return processor
+
+
+def _plain_folder(path: Path) -> Path | None:
+    """The folder, if there is one."""
+    if not path.is_dir():
+        return None
+    if path.is_symlink():
+        raise InputError(f"`{path}` is a link, which may lead out of the folder; put the folder itself there.")
+    return path
 
 
 def _find(name: str, classes: Sequence[type], base: type) -> type:

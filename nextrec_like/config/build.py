@@ -32,6 +32,7 @@ COMPILE_KEYS = (
     "precision",
     "accumulate_steps",
     "jit",
+    "sharding",
 )
 FIT_KEYS = (
     "epochs",

@@ -136,6 +136,7 @@ class Training(Section):
     precision: str = COMPILE["precision"]
     accumulate_steps: int = Field(default=COMPILE["accumulate_steps"], ge=1)
     jit: bool = COMPILE["jit"]
+    sharding: str | None = COMPILE["sharding"]
     epochs: int = Field(default=FIT["epochs"], ge=1)
     batch_size: int = Field(default=FIT["batch_size"], ge=1)
     shuffle: bool = FIT["shuffle"]

@@ -20,10 +20,10 @@ from nextrec_like.data.checks import (
     list_parts,
 )
 from nextrec_like.data.digest import digest_of
-from nextrec_like.data.memory import free_memory
 from nextrec_like.data.prefetch import on_device
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, FeatureSet, IdSlice, SequenceFeature
+from nextrec_like.memory import free_memory
 from nextrec_like.tasks import TaskSet
 
 

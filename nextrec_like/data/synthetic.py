@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from nextrec_like.data.memory import available_memory
 from nextrec_like.errors import InputError, checked_seed, positive_int
+from nextrec_like.memory import available_memory
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

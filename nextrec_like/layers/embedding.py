@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import groupby
+from pathlib import Path
 from typing import TypeAlias
 
 import torch
@@ -11,6 +12,12 @@ from torch.nn import functional as F
 from nextrec_like.batch import Batch
 from nextrec_like.features import FeatureSet, IdSlice, SequenceFeature
 from nextrec_like.layers.pooling import POOLINGS
+from nextrec_like.memory import memory_of_process
+
+INITIAL_STD = 0.05
+"""Standard deviation of initial embeddings."""
+WHOLE_SHARE = 1 / 2
+"""Share of the available memory that a table may take; a larger one is not made, until processes share it out."""
 
 Lookup: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Embeddings of rows of a table, ``(V, H), (B, C) -> (B, C, H)``."""
@@ -31,6 +38,10 @@ class EmbeddingTable(nn.Module):
 
     Attributes:
         lookup: How rows are read; a training replaces it, to have their gradient without the rest of the table.
+        blocks: By `embedding_name` the numbers of its rows.
+        padding: The rows that are the padding of sequences.
+        weight: All rows, shape ``(V, H)``; ``(0, H)`` if they do not fit, or processes have shared them out.
+        saved: Folder with the parts of a saved table that does not fit.
     """
 
     def __init__(self, slices: list[IdSlice]) -> None:
@@ -40,18 +51,28 @@ class EmbeddingTable(nn.Module):
         self.start, self.stop = slices[0].start, slices[-1].stop
         vocab_sizes = {part.feature.table: part.feature.vocab_size for part in slices}
         first_row = dict(zip(vocab_sizes, _first_rows(list(vocab_sizes.values()))))
+        self.blocks = {name: range(first_row[name], first_row[name] + size) for name, size in vocab_sizes.items()}
+        self.num_rows = sum(vocab_sizes.values())
+        self.saved: Path | None = None
         offsets = [first_row[part.feature.table] for part in slices for _ in range(part.feature.num_columns)]
         self.offsets: Tensor
         self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
-        self._padding = sorted({first_row[part.feature.table] for part in slices if _is_sequence(part)})
-        self.weight = nn.Parameter(torch.empty(sum(vocab_sizes.values()), self.dim))
+        self.padding = sorted({first_row[part.feature.table] for part in slices if _is_sequence(part)})
+        fits = self.num_rows * self.dim * torch.float32.itemsize <= WHOLE_SHARE * memory_of_process()
+        self.weight = nn.Parameter(torch.empty(self.num_rows if fits else 0, self.dim))
         self.reset_parameters()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all rows are here."""
+        return len(self.weight) == self.num_rows
 
     def reset_parameters(self) -> None:
         """Small random rows; zero for the padding of sequences."""
-        nn.init.normal_(self.weight, std=0.05)
-        with torch.no_grad():
-            self.weight[self._padding] = 0
+        if self.is_whole:
+            nn.init.normal_(self.weight, std=INITIAL_STD)
+            with torch.no_grad():
+                self.weight[self.padding] = 0
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.lookup(self.weight, ids[:, self.start : self.stop] + self.offsets)  # (B, C, H)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -73,10 +74,39 @@ class TableGradients:
     Args:
         tables: The rows that steps read of each table.
         dense: Those among them that an optimizer updates as a whole.
+
+    Attributes:
+        moves_in_backward: Whether the backward pass moves them, so that no step can be skipped.
     """
 
     def __init__(self, tables: Sequence[TableRows], dense: Sequence[TableRows]) -> None:
         self.tables, self.dense = list(tables), list(dense)
+
+    moves_in_backward = False
+
+    @contextmanager
+    def spread(self, processes: Processes, device: torch.device, seed: int) -> Iterator[None]:
+        """Within the context the tables are where the training wants them; see `sharded.ShardedTables`."""
+        yield
+
+    def place_absent(self, processes: Processes, device: torch.device) -> None:
+        """Places tables that are neither whole nor shared out, so that the model can predict."""
+
+    def write(self, folder: Path, processes: Processes, *, weights_only: bool = False) -> None:
+        """Has all processes write what they hold of sharded tables into a folder that all of them have."""
+
+    def read(self, folder: Path, *, best: bool) -> None:
+        """Takes what this process holds of sharded tables from a folder; `best`: also what `keep_best` has kept."""
+
+    def keep_best(self) -> None:
+        """Keeps tables that are no parameters of the model, for `restore_best`."""
+
+    def restore_best(self) -> None:
+        """Puts back what `keep_best` has kept."""
+
+    def is_finite(self) -> bool:
+        """Whether tables that are no parameters of the model have finite numbers only."""
+        return True
 
     @contextmanager
     def gathered(self, *, jit: bool = False) -> Iterator[None]:
@@ -143,11 +173,11 @@ def build_optimizers(
     rows = [TableRows(table) for table in tables]
     params = checked_params(params)
     kinds = _kinds(spec, params, rows, embedding_spec)
-    options = _row_options(spec, params, embedding_spec, embedding_params)
+    options = row_options(spec, params, embedding_spec, embedding_params)
     by_kind = {kind: [table for table, own in zip(rows, kinds) if own == kind] for kind in dict.fromkeys(kinds)}
     dense = by_kind.pop("dense", [])
     in_rows = {id(table.weight) for tables_of in by_kind.values() for table in tables_of}
-    _check_apart(spec, in_rows, embedding_spec)
+    check_apart(spec, in_rows, embedding_spec)
     main = build_optimizer(spec, params, [parameter for parameter in parameters if id(parameter) not in in_rows])
     row_optimizers = [_build(kind, tables_of, options) for kind, tables_of in by_kind.items()]
     optimizer = JointOptimizer([main, *row_optimizers]) if row_optimizers else main
@@ -155,7 +185,7 @@ def build_optimizers(
     return optimizer, TableGradients(rows, dense)
 
 
-def _check_apart(spec: str | Optimizer, in_rows: set[int], embedding_spec: str) -> None:
+def check_apart(spec: str | Optimizer, in_rows: set[int], embedding_spec: str) -> None:
     """Raises if an optimizer instance would update tables that have their own optimizer."""
     groups = spec.param_groups if isinstance(spec, Optimizer) else []
     if any(id(parameter) in in_rows for group in groups for parameter in group["params"]):
@@ -191,7 +221,7 @@ def _kinds(
     return [family if table.weight.numel() > LARGE else "dense" for table in tables]
 
 
-def _row_options(
+def row_options(
     spec: str | Optimizer,
     params: Mapping[str, object] | None,
     embedding_spec: str,

@@ -49,14 +49,19 @@ class Schedule:
         """Whether the scheduler follows the validation score."""
         return isinstance(self.scheduler, ReduceLROnPlateau)
 
+    def warm_up(self) -> float:
+        """The part of the learning rate that the coming step has."""
+        return min(1.0, (self.steps + 1) / max(1, self.warmup_steps))
+
     def optimizer_step(self) -> None:
         """One step of the optimizer at the learning rate of the moment."""
+        factor = self.warm_up()
         self.steps += 1
-        self.last_lr = float(self.optimizer.param_groups[0]["lr"]) * min(1.0, self.steps / max(1, self.warmup_steps))
-        if self.steps >= self.warmup_steps:
+        self.last_lr = float(self.optimizer.param_groups[0]["lr"]) * factor
+        if factor == 1:
             self.optimizer.step()
         else:
-            self._warm_step(self.steps / self.warmup_steps)
+            self._warm_step(factor)
         self._end_step()
 
     def skip_step(self) -> None:

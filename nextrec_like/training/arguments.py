@@ -8,6 +8,7 @@ from torch import nn
 from nextrec_like.data.audit import audit, describe
 from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.source import Rows
+from nextrec_like.distributed.join import current, restarts
 from nextrec_like.errors import InputError, number_in, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.objectives import Objective
@@ -20,7 +21,7 @@ from nextrec_like.training.settings import Settings
 def checkpoint_in(
     folder: str | Path | None, params: Mapping[str, object] | None, resume: bool | Sequence[str]
 ) -> Checkpoint | None:
-    """The checkpoints in a folder; None without one.
+    """The checkpoints in a folder; None without one. After a restart by torchrun the training goes on from them.
 
     Raises:
         InputError: If an argument is not valid, or has no use without a folder.
@@ -32,7 +33,7 @@ def checkpoint_in(
         if params is not None:
             raise InputError("`checkpoint_params` needs a `checkpoint_dir` to save to.")
         return None
-    return Checkpoint(folder, checked, resume)
+    return Checkpoint(folder, checked, resume or restarts() > 0)
 
 
 def check_validation(settings: Settings, parts: Compiled, has_data: bool, valid_split: float | None) -> None:
@@ -64,8 +65,14 @@ def warn_of_data(features: FeatureSet, tasks: TaskSet, rows: Mapping[str, Rows],
 
 
 def check_training_rows(model: nn.Module, rows: Rows, settings: Settings, objective: Objective) -> None:
-    """Warns of tasks that cannot learn from the rows; raises if batch normalisation would see a single row."""
+    """Warns of tasks that cannot learn from the rows; raises if batch normalisation would see a single row.
+
+    Raises:
+        InputError: Also for fewer rows than processes.
+    """
+    if len(rows) < (size := current().size):
+        raise InputError(f"{size} processes cannot share {len(rows)} training rows; start at most {len(rows)}.")
     warn_of_labels(rows.label_blocks(), objective.tasks, objective.needs_all_impressions)
     has_norm = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
-    if has_norm and min(len(rows), settings.batch_size) == 1:
+    if has_norm and min(len(rows), settings.batch_size * size) == 1:  # what counts are the rows of all processes
         raise InputError("Batch normalisation cannot train on one row; raise `batch_size`, or use layer norm.")

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nextrec_like.data.memory import available_memory
 from nextrec_like.errors import DivergedError, InputError, check_keys, number_in, positive_int
+from nextrec_like.memory import available_memory
 from nextrec_like.storage.lock import locked
 from nextrec_like.training.background import Background
 from nextrec_like.training.callbacks import Callback
-from nextrec_like.training.checkpoint_folder import CheckpointFolder, Position
+from nextrec_like.training.checkpoint_folder import SHARDS, CheckpointFolder, Position
 from nextrec_like.training.interrupts import Interrupted, InterruptedAgain
 from nextrec_like.training.same_training import MAY_CHANGE, check_same
 from nextrec_like.training.saving import new_folder
@@ -123,14 +123,20 @@ class Checkpoint(Callback):
     def on_step_end(self, trainer: "Trainer") -> None:
         """Saves within the epoch, where that is due; raises if a signal has come, or the save before has failed."""
         trainer.interrupts.check()
-        if trainer.processes.is_first and self._is_due(trainer.totals.steps, is_busy=self._writer.is_busy):
-            self._start(trainer)
+        self._save(trainer, self._is_due(trainer.totals.steps, is_busy=self._writer.is_busy))
 
     def on_epoch_end(self, trainer: "Trainer") -> None:
         """Saves the epoch."""
-        if trainer.processes.is_first:
-            self._start(trainer)
+        self._save(trainer, True)
         trainer.interrupts.check()
+
+    def _save(self, trainer: "Trainer", is_due: bool) -> None:
+        """Saves, if it is due for the first process; the others have to do with it only where they hold tables."""
+        is_due = is_due and trainer.processes.is_first
+        if trainer.parts.tables.moves_in_backward:
+            is_due = trainer.processes.any(is_due)
+        if is_due:
+            self._start(trainer)
 
     def _is_due(self, steps: int, *, is_busy: bool) -> bool:
         every, seconds = self.params.every_steps, self.params.every_seconds
@@ -141,18 +147,26 @@ class Checkpoint(Callback):
     def _start(self, trainer: "Trainer") -> None:
         """Copies the state, and has it written."""
         self._writer.wait()
-        copy = num_bytes(trainer) <= COPY_SHARE * available_memory()
+        tables, processes = trainer.parts.tables, trainer.processes
+        shards = self.folder.shards_of(_position(trainer)) if tables.moves_in_backward else None
+        copy = shards is None and num_bytes(trainer) <= COPY_SHARE * available_memory()
         state, position, best = TrainingState.of(trainer, copy=copy), _position(trainer), _best(trainer)
-        if not state.is_finite:
+        is_finite = state.is_finite and tables.is_finite()
+        if shards is not None:
+            is_finite = not processes.any(not is_finite)
+        if not is_finite:
             return  # training is about to find out, and what was saved before is the last good state
         self._saved_at, self._saved = time.monotonic(), position
-        self._writer.start(partial(self.folder.write, position, state, self.description, best))
+        if shards is not None:
+            tables.write(shards, processes)
+        if processes.is_first:
+            self._writer.start(partial(self.folder.write, position, state, self.description, best, shards))
         if not copy:
             self._writer.wait()
 
     def _last_state(self, trainer: "Trainer") -> str:
         """Saves the present state if its weights are finite, and says where the newest one is."""
-        if not trainer.processes.is_first:
+        if not (trainer.processes.is_first or trainer.parts.tables.moves_in_backward):
             return "the first process saves the last state"
         self._writer.wait()
         if self._saved != _position(trainer):
@@ -171,6 +185,9 @@ class Checkpoint(Callback):
         if state is None:
             return
         state.restore(trainer)
+        with processes.together():
+            folder = processes.gather(None if found is None else str(found[0]))[0]
+            trainer.parts.tables.read(Path(folder) / SHARDS, best=trainer.best_weights is not None)
         trainer.reconsider_patience()
         if found is not None:
             reached = f"{_reached(trainer)} of {trainer.settings.epochs}"

@@ -19,7 +19,7 @@ from nextrec_like.storage.tensors import write_tensors
 from nextrec_like.training.training_state import TrainingState
 
 FORMAT = 6
-TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
+TENSORS, STATE, MANIFEST, SHARDS = "tensors.safetensors", "state.json", "manifest.json", "shards"
 LATEST, BEST = "LATEST", "BEST"
 NAME = re.compile(r"epoch-(\d+)(?:-step-(\d+))?")
 STATE_BYTES = 2**30
@@ -74,7 +74,12 @@ class CheckpointFolder:
         return newest_first[newest_first.index(latest) :] if latest in newest_first else newest_first
 
     def write(
-        self, position: Position, state: TrainingState, description: dict[str, Any], best: Position | None
+        self,
+        position: Position,
+        state: TrainingState,
+        description: dict[str, Any],
+        best: Position | None,
+        shards: Path | None = None,
     ) -> Path:
         """Writes a checkpoint and removes those that are no longer kept.
 
@@ -83,6 +88,7 @@ class CheckpointFolder:
             state: Its state.
             description: What has to be the same when it goes on, JSON-ready.
             best: The checkpoint of the best epoch so far, which is kept.
+            shards: Folder with what each process has written of sharded tables; it becomes part of the checkpoint.
 
         Raises:
             InputError: If the folder cannot be written; checkpoints that were there before are.
@@ -93,7 +99,10 @@ class CheckpointFolder:
                 write_tensors(part / TENSORS, state.tensors)
                 content = {"format": FORMAT, "description": description, **state.values}
                 (part / STATE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
-                manifest = {"format": FORMAT, "files": {name: seal(part / name) for name in (TENSORS, STATE)}}
+                if shards is not None:
+                    atomic.rename(shards, part / SHARDS)
+                names = [TENSORS, STATE, *(f"{SHARDS}/{file.name}" for file in sorted(part.glob(f"{SHARDS}/*")))]
+                manifest = {"format": FORMAT, "files": {name: seal(part / name) for name in names}}
                 (part / MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             if best is not None and (self.path / best.name).exists():
                 atomic.write_text(self.path / BEST, best.name)
@@ -121,9 +130,13 @@ class CheckpointFolder:
             raise InputError(f"{fault} There is none before it; remove it to start anew.")
         return None
 
+    def shards_of(self, position: Position) -> Path:
+        """Where processes write sharded tables, before they become part of a checkpoint."""
+        return self.path / f".{position.name}-{SHARDS}.0"
+
     def tidy(self) -> None:
         """Removes what killed processes have left behind; the folder has to be locked."""
-        atomic.remove_parts(self.path, rf"{NAME.pattern}|{LATEST}|{BEST}")
+        atomic.remove_parts(self.path, rf"{NAME.pattern}(-{SHARDS})?|{LATEST}|{BEST}")
 
     def _matches(self) -> Iterator[tuple[Path, re.Match[str]]]:
         for path in self.path.iterdir():
@@ -165,7 +178,7 @@ def _read(folder: Path) -> tuple[TrainingState, dict[str, Any]]:
         manifest = read_json(inside(folder, name, FIX), FIX, max_bytes=STATE_BYTES)
         if manifest["format"] != FORMAT:
             raise _UnusableError(f"has format {manifest['format']!r}, and this version goes on from format {FORMAT}")
-        for name in (TENSORS, STATE):
+        for name in {TENSORS: 0, STATE: 0, **manifest["files"]}:
             file, sealed = inside(folder, name, FIX), manifest["files"][name]
             if file.stat().st_size != sealed["bytes"] or seal(file) != sealed:
                 raise _UnusableError(f"is damaged: {name} is not as it was written")

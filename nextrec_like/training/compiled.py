@@ -10,9 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nextrec_like.errors import InputError, number_in, one_of, positive_int
+from nextrec_like.layers import EmbeddingTable
 from nextrec_like.objectives import LOSSES, OBJECTIVES, Objective, build_losses, build_objective
 from nextrec_like.objectives.build import LossSpec
-from nextrec_like.optim import Schedule, Table, TableGradients, build_optimizers, build_schedule, move_state
+from nextrec_like.optim import Schedule, TableGradients, build_optimizers, build_schedule, move_state
+from nextrec_like.sharded import build_sharded, check_steps, check_whole
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.plain import plain
 from nextrec_like.training.scaling import LossScale
@@ -92,7 +94,7 @@ class Compiled:
 
 def compile_parts(
     parameters: Sequence[nn.Parameter],
-    tables: Sequence[Table],
+    tables: Sequence[EmbeddingTable],
     tasks: TaskSet,
     sites: Sites,
     *,
@@ -111,6 +113,7 @@ def compile_parts(
     precision: str,
     accumulate_steps: int,
     jit: bool,
+    sharding: str | None,
 ) -> Compiled:
     """Builds every part; see `Estimator.compile` for the arguments.
 
@@ -131,6 +134,7 @@ def compile_parts(
         "precision": precision,
         "accumulate_steps": accumulate_steps,
         "jit": jit,
+        "sharded": sharding is not None,
     }
     one_of("precision", precision, PRECISIONS)
     if not isinstance(jit, bool):
@@ -139,10 +143,17 @@ def compile_parts(
     if clip_norm is not None:
         clip_norm = number_in("`clip_norm`", clip_norm, above_low=True)
     meaning = build_objective(objective, tasks, build_losses(loss, tasks, LOSSES), OBJECTIVES)
-    built, gradients = build_optimizers(
-        optimizer, optimizer_params, parameters, tables, embedding_optimizer, embedding_optimizer_params
-    )
-    schedule = build_schedule(built, scheduler, scheduler_params, scheduler_interval, warmup_steps)
+    given = optimizer, optimizer_params, parameters, tables, embedding_optimizer, embedding_optimizer_params
+    gradients: TableGradients
+    if sharding is None:
+        check_whole(tables)
+        built, gradients = build_optimizers(*given)
+        schedule = build_schedule(built, scheduler, scheduler_params, scheduler_interval, warmup_steps)
+    else:
+        check_steps(accumulate_steps=accumulate_steps, clip_norm=clip_norm, precision=precision, jit=jit)
+        built, shards = build_sharded(*given, sharding)
+        schedule = build_schedule(built, scheduler, scheduler_params, scheduler_interval, warmup_steps)
+        shards.warm_up, gradients = schedule.warm_up, shards
     balancer = _build_balancer(loss_weights, tasks, sites)
     return Compiled(
         optimizer=built,

@@ -34,6 +34,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if resolved.type not in ("cpu", "cuda"):
         raise InputError(f"`device` is '{resolved}'; nextrec_like is tested on 'cpu' and 'cuda' only, use one of them.")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        if resolved.index == local_rank() > 0:
+            raise InputError(
+                f"Process {local_rank()} of this machine has no GPU of its own: torch sees {torch.cuda.device_count()} "
+                f"here. Start at most as many processes as there are GPUs, or use `device` 'cpu'."
+            )
         raise InputError(
             f"`device` is '{resolved}', but torch sees {torch.cuda.device_count()} CUDA devices here; use 'cpu' or "
             f"'auto', or install a CUDA build of torch."

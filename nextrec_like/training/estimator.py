@@ -17,9 +17,11 @@ from nextrec_like.data.streaming import StreamedData
 from nextrec_like.data.tables import TableLike
 from nextrec_like.distributed.join import current
 from nextrec_like.errors import InputError, warn, within
+from nextrec_like.layers import EmbeddingTable
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
 from nextrec_like.objectives.build import LossSpec
-from nextrec_like.optim import Table
+from nextrec_like.sharded import check_whole
+from nextrec_like.storage.paths import named_path
 from nextrec_like.training.arguments import (
     check_training_rows,
     check_validation,
@@ -36,7 +38,7 @@ from nextrec_like.training.predictor import Predictor
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
 from nextrec_like.training.reading import Reading, split_rows
 from nextrec_like.training.same_training import check_alike, description
-from nextrec_like.training.saving import describe
+from nextrec_like.training.saving import SHARDS, describe
 from nextrec_like.training.settings import Settings, checked_switch
 from nextrec_like.training.trainer import Trainer
 from nextrec_like.weighting import WeightingSpec
@@ -64,7 +66,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         """Where weightings probe; see `models.Model`."""
 
     @abstractmethod
-    def embedding_tables(self) -> Sequence[Table]:
+    def embedding_tables(self) -> Sequence[EmbeddingTable]:
         """The modules that hold embedding tables."""
 
     @abstractmethod
@@ -93,6 +95,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
         precision: str = "fp32",
         accumulate_steps: int = 1,
         jit: bool = False,
+        sharding: str | None = None,
     ) -> None:
         """Chooses how to train. A second call starts anew, with fresh optimizer and weighting state.
 
@@ -124,6 +127,10 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 optimizer makes one step per batch as before.
             jit: Whether to compile model and objective with `torch.compile`, on a GPU to CUDA graphs. The first step
                 then waits for the compiler. Weightings that look at gradients of single tasks need the model as it is.
+            sharding: How the processes of a training share out embedding tables (extra ``sharded``): ``table_wise``,
+                each as a whole to one of them; ``column_wise``, each to all of them; ``auto``, as TorchRec finds best.
+                None: each process has all tables. TorchRec then updates tables within the backward pass, on the CPU by
+                an `embedding_optimizer` of ``adagrad``, ``rowwise_adagrad`` or ``sgd``.
 
         Raises:
             InputError: For anything unknown or out of range, with the closest name.
@@ -148,6 +155,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             precision=precision,
             accumulate_steps=accumulate_steps,
             jit=jit,
+            sharding=sharding,
         )
         parts.objective.warn_without_parents()
         self._parts, self.objective = parts, parts.objective
@@ -314,6 +322,23 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             warn(f"The model was fitted with the objective {now.__name__}; another one changes what its logits mean.")
         return now if objective is None else objective
 
+    def _place_tables(self, device: torch.device) -> None:
+        processes = current()
+        if self._parts is not None:
+            self._parts.tables.place_absent(processes, device)
+            return
+        with processes.together():
+            check_whole(self.embedding_tables())
+
+    def _write_shards(self, folder: str | Path) -> Path | None:
+        if all(table.is_whole for table in self.embedding_tables()):
+            return None
+        path, processes = named_path("`folder`", folder).absolute(), current()
+        self._place_tables(torch.device("cpu"))
+        shards = path.with_name(f".{path.name}-{SHARDS}")
+        self._compiled().tables.write(shards, processes, weights_only=True)
+        return shards
+
     def _compiled(self) -> Compiled:
         if self._parts is None:
             raise InputError("The model is not compiled; call `model.compile(...)` before `fit`.")
@@ -329,6 +354,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             trainer.processes.make_equal(list(self.state_dict().values()))
             trainer.parts.to(trainer.device)
             trainer.hold_rows(device_data)
+            stack.enter_context(trainer.parts.tables.spread(trainer.processes, trainer.device, trainer.settings.seed))
             if checkpoint is not None:
                 stack.enter_context(checkpoint.attached(trainer))
             try:

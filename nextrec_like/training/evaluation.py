@@ -1,11 +1,14 @@
 """Predictions of a model over a data set, and the metrics of every task."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, repeat
+from math import ceil
 
 import numpy as np
 import torch
 from torch import nn
 
+from nextrec_like.batch import batch_bounds
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
 from nextrec_like.distributed import ALONE, Processes
@@ -57,18 +60,25 @@ class Evaluation:
 
 @torch.inference_mode()
 def predict_packed(
-    model: nn.Module, objective: Objective, data: PackedData, device: torch.device, batch_size: int = EVALUATION_BATCH
+    model: nn.Module,
+    objective: Objective,
+    data: PackedData,
+    device: torch.device,
+    batch_size: int = EVALUATION_BATCH,
+    num_batches: int = 0,
 ) -> dict[str, np.ndarray]:
     """Probabilities by output name, float64, shape ``(N,)`` each.
 
-    Logits become float64 before the link, so that two that differ do not become tied probabilities.
+    Logits become float64 before the link, so that two that differ do not become tied probabilities. With fewer batches
+    than `num_batches`, empty ones follow: processes that share out embedding tables need each other in each batch.
     """
     was_training = model.training
     model.eval()
     parts: dict[str, list[torch.Tensor]] = {}
     try:
         with enough_memory(device, f"predicting {batch_size:,} rows", "free some of it, or use `device='cpu'`"):
-            for batch in data.batches(batch_size, device):
+            missing = num_batches - len(batch_bounds(len(data), batch_size))
+            for batch in chain(data.batches(batch_size, device), repeat(data.rows.slice(0, 0).to(device), missing)):
                 logits = {task: logit.double() for task, logit in model(batch).items()}
                 for name, values in objective.probabilities(logits).items():
                     parts.setdefault(name, []).append(values)
@@ -83,9 +93,11 @@ def predict_blocks(
     """The blocks of the rows in order, each with its predictions; each process makes its share, and has all."""
     for block in data.blocks():
         own = block.slice(*processes.share.of(0, len(block)))
-        predictions = predict_packed(model, objective, own, device) if len(own) else {}
+        most = batch_bounds(ceil(len(block) / processes.size), EVALUATION_BATCH)
+        predictions = predict_packed(model, objective, own, device, num_batches=len(most))
         names = output_names(objective.tasks)
-        parts = processes.exchange([torch.from_numpy(predictions.get(name, np.empty(0))) for name in names])
+        own_values = [torch.from_numpy(predictions[name]) if len(own) else torch.empty(0).double() for name in names]
+        parts = processes.exchange(own_values)
         yield block, {name: torch.cat(values).numpy() for name, values in zip(names, zip(*parts))}
 
 

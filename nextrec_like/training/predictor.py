@@ -104,6 +104,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
                 metrics = check_metrics(metrics)
                 rows = self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=Reading(streaming))
                 placed, target = self._placed(rows, device)
+            self._place_tables(target)
             processes.check_same("rows", rows.fingerprint() if processes.size > 1 else None)
             return evaluate_rows(self, self.objective, placed, target, metrics, processes)
 
@@ -200,7 +201,8 @@ class Predictor(nn.Module, metaclass=ABCMeta):
     def save(self, folder: str | Path) -> None:
         """Writes the model and its fitted processor: safetensors, JSON and parquet; no pickle.
 
-        Of several processes the first one writes, and the others do not wait for it.
+        Of several processes the first one writes, and the others do not wait for it; where they share out embedding
+        tables, each writes its part.
 
         Args:
             folder: A new or empty folder, or one that holds a saved model, which is replaced.
@@ -209,12 +211,19 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             InputError: If the folder holds anything else.
         """
         self._check_processor()
+        shards = self._write_shards(folder)
         if current().is_first:
-            save_model(self, folder)
+            save_model(self, folder, shards)
 
     def summary(self) -> str:
         """Features, embedding tables, layers with their number of parameters, and tasks, as text."""
         return model_summary(self)
+
+    def _place_tables(self, device: torch.device) -> None:
+        """Gives this process its part of tables that do not fit, where `compile` has said how."""
+
+    def _write_shards(self, folder: str | Path) -> Path | None:
+        """Where all processes have written tables that none of them has as a whole."""
 
     def _placed(self, rows: Rows, device: str | torch.device) -> tuple[Rows, torch.device]:
         """The rows on the device, with the model, where they fit; and the device."""
@@ -229,6 +238,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         self, rows: Rows, device: torch.device, processes: Processes
     ) -> Generator[dict[str, np.ndarray], None, None]:
         """Predictions of each block."""
+        self._place_tables(device)
         for _, predictions in predict_blocks(self, self.objective, rows, device, processes):
             yield predictions
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nextrec_like.data.blocks import ParquetBlocks, parquet_files
-from nextrec_like.data.memory import available_memory
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
 from nextrec_like.data.streaming import row_bytes
 from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
+from nextrec_like.memory import available_memory
 from nextrec_like.storage.paths import named_path
 from nextrec_like.tasks import TaskSet
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nextrec_like.errors import InputError
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
-from nextrec_like.storage.atomic import whole_folder, writing
+from nextrec_like.storage.atomic import rename, whole_folder, writing
 from nextrec_like.storage.paths import named_path
 from nextrec_like.storage.reading import inside, read_description
 from nextrec_like.storage.records import build
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nextrec_like.training.predictor import Predictor
 
 FORMAT = 1
-DESCRIPTION, WEIGHTS, PROCESSOR = "model.json", "weights.safetensors", "processor"
+DESCRIPTION, WEIGHTS, PROCESSOR, SHARDS = "model.json", "weights.safetensors", "processor", "shards"
 FIX = "save the model again"
 
 
@@ -57,8 +57,14 @@ class Description:
     hyperparameters: dict[str, Any]
 
 
-def save_model(model: "Predictor", folder: str | Path) -> None:
-    """Writes a model folder; see `Predictor.save`."""
+def save_model(model: "Predictor", folder: str | Path, shards: Path | None = None) -> None:
+    """Writes a model folder; see `Predictor.save`.
+
+    Args:
+        model: The model.
+        folder: The folder.
+        shards: Folder with what processes have written of sharded tables; it becomes part of the other.
+    """
     path = new_folder(folder, "folder").resolve()
     _check_free(path)
     description = _as_json(describe(model))
@@ -66,6 +72,8 @@ def save_model(model: "Predictor", folder: str | Path) -> None:
     with writing("The model", path), whole_folder(path) as part:
         write_tensors(part / WEIGHTS, weights)
         (part / DESCRIPTION).write_text(description, encoding="utf-8")
+        if shards is not None:
+            rename(shards, part / SHARDS)
         if model.processor is not None:
             model.processor.save(part / PROCESSOR)
 
@@ -139,7 +147,7 @@ def new_folder(folder: str | Path, parameter: str) -> Path:
 
 def _check_free(path: Path) -> None:
     names = {each.name for each in path.iterdir()}
-    others = sorted(names - {DESCRIPTION, WEIGHTS, PROCESSOR})
+    others = sorted(names - {DESCRIPTION, WEIGHTS, PROCESSOR, SHARDS})
     if others or (names and DESCRIPTION not in names):
         raise InputError(
             f"'{path}' holds other files (`{(others or sorted(names))[0]}`); give a new or empty folder, or one with "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nextrec_like.batch import Batch, Share, batch_bounds
 from nextrec_like.data.source import Rows
 from nextrec_like.distributed import ALONE, Processes
+from nextrec_like.distributed.batch_norm import joint_batch_norm
 from nextrec_like.errors import DivergedError, warn, within
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
@@ -112,7 +113,8 @@ class Trainer:
         try:
             self._prepare_balancer()
             self._call("on_fit_start")
-            with self.parts.tables.gathered(jit=self.parts.jit):
+            jit = self.parts.jit
+            with self.parts.tables.gathered(jit=jit), joint_batch_norm(self.model, self.processes, jit=jit):
                 while self._goes_on():
                     self._run_epoch(len(self.history.epochs) + 1)
         finally:
@@ -200,7 +202,7 @@ class Trainer:
     def _check_running(self, epoch: int, totals: EpochTotals) -> None:
         """Looks at how the training goes; this waits for the device."""
         _, in_a_row = totals.skipped()
-        if in_a_row >= self.settings.max_skipped_steps:
+        if in_a_row >= (1 if self.parts.tables.moves_in_backward else self.settings.max_skipped_steps):
             what = f"{in_a_row} steps in a row were skipped" if in_a_row > 1 else "a step was skipped"
             raise self._diverged(epoch, what, totals)
         self._warn_collapsed()
@@ -221,7 +223,10 @@ class Trainer:
         most, seeks = 2 * skipped > totals.steps, self.parts.scale.seeks
         if most and not seeks:
             raise self._diverged(epoch, f"{skipped} of {totals.steps} steps were skipped", totals)
-        if wrong := faulty_parameters(self.model):
+        wrong = faulty_parameters(self.model)
+        if self.processes.any(not self.parts.tables.is_finite()):
+            wrong.append("sharded embedding tables")
+        if wrong:
             raise self._diverged(epoch, f"parameters are no longer finite: {listed(wrong)}", totals)
         records = self._skipped_in(epoch)
         if records or (skipped and (most or not seeks)):  # a few skipped steps are how fp16 works
@@ -239,8 +244,9 @@ class Trainer:
         clues = []
         if totals.skipped()[0]:
             clues.append(loss_clue(dict(zip(self.tasks.names, totals.last_skipped.tolist()))))
-        if self.skips.last is not None and self.skips.last.epoch == epoch:
-            clues += gradient_clues(self.stepper, self._batch_of(self.skips.last), self.tasks.names)
+        last = None if self.parts.tables.moves_in_backward else self.skips.last  # a backward pass would move them on
+        if last is not None and last.epoch == epoch:
+            clues += gradient_clues(self.stepper, self._batch_of(last), self.tasks.names)
         clues += [f"first in {rows_of(record, self.order is not None)}" for record in self._skipped_in(epoch)[:1]]
         return diverged(epoch, what, clues)
 
@@ -292,6 +298,7 @@ class Trainer:
             self.best_score, self.history.best_epoch = record.score, record.epoch
             if self.settings.restore_best:
                 self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+                self.parts.tables.keep_best()
         if self._is_out_of_patience():
             self.history.stopped_early = True
             self.stop()
@@ -320,6 +327,7 @@ class Trainer:
         if self.best_weights is None or best == len(self.history.epochs):
             return
         self.model.load_state_dict(self.best_weights)
+        self.parts.tables.restore_best()
         self.progress.write(
             f"restored the weights of epoch {best} (best {self.settings.monitor}: {self.best_score:.5f})"
         )

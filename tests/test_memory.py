@@ -2,7 +2,7 @@
 
 import os
 
-from nextrec_like.data import memory
+from nextrec_like import memory
 
 
 def test_available_memory_is_part_of_what_is_there():

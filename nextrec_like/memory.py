@@ -14,6 +14,11 @@ def available_memory() -> int:
     return free if limit is None or used is None else min(free, max(0, limit - used))
 
 
+def memory_of_process() -> int:
+    """What each process on this machine may take of it, where torchrun has started several."""
+    return available_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def free_memory(device: torch.device) -> int:
     """Bytes of a GPU that are free, or that torch holds without using them."""
     return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
