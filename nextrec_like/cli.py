@@ -5,7 +5,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ import nextrec_like
 from nextrec_like.config import load_config, open_data
 from nextrec_like.config.data import Part, is_streamed, num_rows
 from nextrec_like.data.tables import read_table
+from nextrec_like.distributed.job import cause, exit_if_several
+from nextrec_like.distributed.join import current, is_heard
 from nextrec_like.errors import InputError, InputWarning, unknown
 from nextrec_like.loading import load_model
 from nextrec_like.models import Model
@@ -42,11 +45,12 @@ EXAMPLES = """examples:
   nextrec-like train configs/quickstart.yaml --set training.epochs=1 --set model.num_experts=8
   nextrec-like evaluate runs/quickstart-001
   nextrec-like predict runs/quickstart-001 --data new.parquet --output scores.parquet --keep user_id,item_id
+  torchrun --nproc-per-node 4 -m nextrec_like train configs/quickstart.yaml
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command.
+    """Runs a command. Of several processes that torchrun has started, the first one speaks and writes.
 
     Args:
         argv: The arguments; by default those of the process.
@@ -56,14 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         with _plain_warnings(), ended_by_sigterm():
-            arguments = _parser().parse_args(argv)
+            arguments = _arguments(argv)
+            current()  # so that the processes of a job know each other before one of them fails
             arguments.run(arguments)
-    except InputError as error:
-        write_lines(sys.stderr, f"error: {printable(str(error))}")
-        return 2
-    except KeyboardInterrupt as interrupt:
-        write_lines(sys.stderr, f"\n{printable(str(interrupt)) or 'interrupted'}")
-        return 128 + getattr(interrupt, "number", signal.SIGINT)
+    except (InputError, KeyboardInterrupt) as error:
+        status = _end(error)
+        exit_if_several(status, error)
+        return status
     return 0
 
 
@@ -94,7 +97,9 @@ def run_compare(arguments: argparse.Namespace) -> None:
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Evaluates the models of a run, or one model."""
-    output = None if arguments.output is None else _output(arguments, [".json"])
+    processes, output = current(), None
+    if arguments.output is not None:
+        output = Path(processes.from_first(lambda: str(_output(arguments, [".json"]))))
     models = {seed: load_model(folder) for seed, folder in saved_models(arguments.model).items()}
     metrics, group_id, part = arguments.metrics, arguments.group_id, "data"
     if None not in models:
@@ -119,7 +124,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         for seed, model in models.items()
     }
     _say(f"{arguments.model}   {num_rows(rows):,} rows\n{describe_results(results)}")
-    if output is not None:
+    if output is not None and processes.is_first:
         with _write_errors(output), whole(output) as file:
             write_json(file, summarize(results))
         _say(f"wrote {output}")
@@ -127,17 +132,23 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
 def run_predict(arguments: argparse.Namespace) -> None:
     """Writes the predictions of a model, one row per row."""
-    output = _output(arguments, list(TABLE_WRITERS))
+    processes = current()
+    output = Path(processes.from_first(lambda: str(_output(arguments, list(TABLE_WRITERS)))))
     model = load_model(_one_model(arguments.model, arguments.seed))
     if output.suffix == ".parquet":
         model.predict(arguments.data, device=arguments.device, output=output, keep=arguments.keep)
-        written = pyarrow.parquet.read_metadata(output)
-        count, names = written.num_rows, written.schema.to_arrow_schema().names
-    else:
-        table = _predictions(model, arguments)
+        if processes.is_first:
+            written = pyarrow.parquet.read_metadata(output)
+            _say_written(output, written.num_rows, written.schema.to_arrow_schema().names)
+        return
+    table = _predictions(model, arguments)
+    if processes.is_first:
         with _write_errors(output), whole(output) as file:
             TABLE_WRITERS[output.suffix](table, file)
-        count, names = table.num_rows, table.column_names
+        _say_written(output, table.num_rows, table.column_names)
+
+
+def _say_written(output: Path, count: int, names: Sequence[str]) -> None:
     _say(f"wrote {output}   {count:,} rows: {', '.join(names)}")
 
 
@@ -149,6 +160,13 @@ def _predictions(model: Model, arguments: argparse.Namespace) -> pa.Table:
     predictions = pa.Table.from_pandas(model.predict(table, device=arguments.device), preserve_index=False)
     names = [kept_name(name, predictions.column_names) for name in kept.column_names]
     return pa.table(dict(zip([*names, *predictions.column_names], [*kept.columns, *predictions.columns])))
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; what is wrong with them is said once."""
+    out, err = (sys.stdout, sys.stderr) if is_heard() else (StringIO(), StringIO())
+    with redirect_stdout(out), redirect_stderr(err):
+        return _parser().parse_args(argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -318,7 +336,19 @@ def _write_errors(output: Path) -> Iterator[None]:
 
 
 def _say(text: str) -> None:
-    write_lines(sys.stdout, text)
+    if is_heard():
+        write_lines(sys.stdout, text)
+
+
+def _end(error: InputError | KeyboardInterrupt) -> int:
+    """Says why the command has ended, and gives the exit status."""
+    found = cause(error)
+    text, status = f"error: {printable(str(found))}", 2
+    if isinstance(found, KeyboardInterrupt):
+        text, status = f"\n{printable(str(found)) or 'interrupted'}", 128 + getattr(found, "number", signal.SIGINT)
+    if is_heard():
+        write_lines(sys.stderr, text)
+    return status
 
 
 @contextmanager
@@ -328,10 +358,10 @@ def _plain_warnings() -> Iterator[None]:
         show = warnings.showwarning
 
         def show_plain(message: Warning | str, category: type[Warning], *rest: object) -> None:
-            if issubclass(category, InputWarning):
-                write_lines(sys.stderr, f"warning: {message}")
-            else:
+            if not issubclass(category, InputWarning):
                 show(message, category, *rest)  # type: ignore[arg-type]
+            elif is_heard():
+                write_lines(sys.stderr, f"warning: {message}")
 
         warnings.showwarning = show_plain  # type: ignore[assignment]
         yield

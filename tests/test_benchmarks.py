@@ -168,6 +168,19 @@ def layer_weights():
     return experts + gates + towers
 
 
+def test_scaling_compares_processes_and_counts_their_bytes(run):
+    sizes = ("--rows", 400, "--vocabulary", 50, "--batch-size", 100, "--rounds", 1)
+    written = run("scaling.py", *sizes, "--large", 50, "--batch-sizes", 4000, "--processes", 2, writes="scaling")
+    speeds, (sent,) = written["results"][:-1], written["results"][-1:]
+
+    assert [row["training"] for row in speeds] == ["fixed weights", "rowwise_adagrad", "grad_norm"]
+    assert all(row["speedup"] > 0 and row["apart"] > 0 and 0 < row["in_messages"] < 1 for row in speeds)
+    assert (sent["distinct_rows"], sent["whole_tables"]) == (500, 500 * 16 * 4)  # all 50 values of 10 columns
+    assert sent["lower_bound"] == 500 * (8 + 16 * 4)
+    assert sent["rows_sent"] == sent["lower_bound"] + 2 * 8  # and two lengths
+    assert sent["sent"] > sent["rows_sent"] + 4 * layer_weights()
+
+
 def test_ratio_of_a_peer_is_that_of_the_rounds():
     import peers
 
@@ -359,6 +372,25 @@ def test_census_references_are_measured(run, tmp_path):
 
     assert len(written["results"]) == 4
     assert all(0.3 < row["auc"] < 0.7 for row in written["results"])  # labels are drawn without regard to the columns
+
+
+def test_page_of_several_processes_says_which_targets_are_missed(tmp_path):
+    import performance_page
+    from results import write_results
+
+    copy = Path(shutil.copy(ROOT / "docs" / "distributed.md", tmp_path))
+    speed = {"case": "speed", "alone": 1e5, "together": 1.5e5, "speedup": 1.5, "apart": 1.8, "in_messages": 0.125}
+    sent = {"case": "bytes", "processes": 2, "batch_size": 4, "distinct_rows": 40.0, "whole_tables": 6.4e8}
+    sent |= {"lower_bound": 2e6, "rows_sent": 2.1e6, "sent": 2.5e6, "loopback": None, "of_lower_bound": 1.25}
+    rows = [{**speed, "training": "fixed weights"}, {**speed, "training": "grad_norm"}, sent]
+    write_results("scaling", {"rounds": 5}, rows, tmp_path / "performance")
+    performance_page.main(["--results", str(tmp_path / "performance"), "--page", str(copy)])
+
+    text = copy.read_text()
+    assert "| two processes against one, a core each | at least 1.70 times | 1.50 times | **missed** |" in text
+    assert "| under 2.00 times | 1.25 times | met |" in text
+    assert "| `grad_norm` | 100,000 | 150,000 | 1.50 | 1.80 | 12% |" in text
+    assert "| 2 | 4 | 40 | 2.00 | 2.10 | 2.50 |  | 1.25 | 640 |" in text
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """From a configuration to an answer: which variant is better on these data, and is the difference real."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nextrec_like.comparison.collect import collect
@@ -10,14 +10,17 @@ from nextrec_like.comparison.identity import data_fingerprint
 from nextrec_like.comparison.judging import check_parts, open_store
 from nextrec_like.comparison.report import write_report
 from nextrec_like.comparison.results import Results
-from nextrec_like.comparison.running import Pool, Request, Runner
+from nextrec_like.comparison.running import Pool, Request, Runner, Together
 from nextrec_like.comparison.running.work import Workspace
 from nextrec_like.comparison.selection import Choice, Selection
 from nextrec_like.comparison.variants import Variant, as_compared, expand
 from nextrec_like.config import Config, load_config, read_data, resolve
+from nextrec_like.distributed import Processes
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import InputError, positive_int
-from nextrec_like.runs import describe_data
+from nextrec_like.runs import check_alike, describe_data
 from nextrec_like.storage.lock import locked
+from nextrec_like.storage.records import build
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,16 @@ def compare(
 ) -> Comparison:
     """Trains all variants of a configuration with all its seeds, and says which are better.
 
+    In processes that torchrun has started, all make this call; each training is shared by all of them, and the first
+    one says, decides and writes everything.
+
     What was trained before, by a comparison that was interrupted or by one of another extent with the same name, is
     not trained again.
 
     Args:
         config: A configuration, or the path to one; its section ``comparison`` says what is compared.
-        jobs: Processes that train at a time; None: one per GPU, or else per processor, at most four.
+        jobs: Processes that train at a time; None: one per GPU, or else per processor, at most four. Processes of
+            torchrun train one after the other.
         retry_failed: Whether trainings that diverged or broke a rule before are tried again.
         echo: Called with each message; None is silent.
 
@@ -63,21 +70,31 @@ def compare(
         InputError: For a configuration or data that break a rule, or if no training came to its end.
         KeyboardInterrupt: If interrupted; the next call goes on.
     """
-    say = echo or (lambda text: None)
-    if jobs is not None:
-        positive_int("`jobs`", jobs)
+    processes = current()
+    say = echo if echo is not None and processes.is_first else _silent
+    if jobs is not None and positive_int("`jobs`", jobs) > 1 and processes.size > 1:
+        raise InputError(f"`jobs` is {jobs}, but all {processes.size} processes share each training; leave it out.")
     if not isinstance(config, Config):
         config = load_config(config)
     config = as_compared(config)
+    check_alike(processes, config)
     variants = expand(config)
-    tables = read_data(config)
-    check_parts(config, tables)
-    fingerprint = data_fingerprint(tables)
+    with processes.one_voice():
+        tables = read_data(config)
+        check_parts(config, tables)
+        fingerprint = data_fingerprint(tables)
+        processes.check_same("data", fingerprint)
+        if not processes.is_first:
+            Together(processes, Workspace(config, tables, processes), Path()).follow()
+            return _shared(processes, None)
     say(f"{describe_data(config, tables)}\n  data fingerprint {fingerprint[:16]}")
     if config.data.checks:
         Workspace(config, tables).warn()
     store = open_store(config, tables, fingerprint)
-    with locked(store.path, "compares"), Pool(resolve(config), fingerprint, store.runs, jobs) as pool:
+    trainers: Pool | Together = Pool(resolve(config), fingerprint, store.runs, jobs)
+    if processes.size > 1:
+        trainers = Together(processes, Workspace(config, tables, processes), store.runs)
+    with locked(store.path, "compares"), trainers as pool:
         runner = Runner(store, fingerprint, pool, say, retry_failed)
         choices = train_all(config, variants, runner)
     if chosen := describe_choices(choices):
@@ -92,7 +109,7 @@ def compare(
             f"that is mended, the same command writes them without training."
         ) from error
     say(describe_comparison(results, store.path))
-    return Comparison(store.path, results)
+    return _shared(processes, Comparison(store.path, results))
 
 
 def train_all(config: Config, variants: Sequence[Variant], runner: Runner) -> list[Choice]:
@@ -111,3 +128,13 @@ def train_all(config: Config, variants: Sequence[Variant], runner: Runner) -> li
     choices = [selection.choice(searched.get(variant.name, variant)) for variant in variants]
     runner.train(Request(each.variant.name, each.setting.config, seed) for each in choices for seed in seeds)
     return choices
+
+
+def _shared(processes: Processes, found: Comparison | None) -> Comparison:
+    """What the first process has found, in all."""
+    told = processes.gather(None if found is None else [str(found.folder), asdict(found.results)])[0]
+    return found or Comparison(Path(told[0]), build(Results, told[1], "the comparison"))
+
+
+def _silent(text: str) -> None:
+    """Says nothing."""

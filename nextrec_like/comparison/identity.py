@@ -30,15 +30,23 @@ def data_fingerprint(tables: Mapping[str, pa.Table]) -> str:
     return digest.hexdigest()
 
 
-def run_key(config: Config, seed: int, fingerprint: str) -> str:
+def run_key(config: Config, seed: int, fingerprint: str, num_processes: int = 1) -> str:
     """A digest of the resolved configuration, the seed, the data and the version of the package.
+
+    Args:
+        config: The configuration.
+        seed: The seed.
+        fingerprint: Of the data.
+        num_processes: Processes that train one model together, of which each has its own `batch_size`.
 
     Raises:
         InputError: For a configuration that `compile` or `fit` would refuse.
     """
     content = canonical(config)
     content["training"]["seeds"] = [seed]
-    whole = {"config": content, "data": fingerprint, "version": nextrec_like.__version__}
+    whole: dict[str, Any] = {"config": content, "data": fingerprint, "version": nextrec_like.__version__}
+    if num_processes > 1:
+        whole["processes"] = num_processes
     text = json.dumps(whole, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

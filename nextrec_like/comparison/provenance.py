@@ -41,6 +41,7 @@ def provenance(config: Config, tables: Mapping[str, pa.Table], runner: Runner) -
             "processors": os.cpu_count(),
             "processes": runner.pool.jobs,
             "threads per process": runner.pool.threads,
+            **({"processes per training": together} if (together := runner.pool.processes.size) > 1 else {}),
         },
         "data": {"fingerprint": runner.fingerprint, **sources(config)},
         "parts": {part: part_facts(config, table) for part, table in tables.items()},

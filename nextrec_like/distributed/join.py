@@ -44,6 +44,13 @@ def current() -> Processes:
     return Processes(dist.get_rank(), dist.get_world_size())
 
 
+def is_heard() -> bool:
+    """Whether this process speaks for all: the first one or, before they have found each other, that of a machine."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank() == 0
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def local_rank() -> int:
     """Number of this process on its machine."""
     return _number("LOCAL_RANK", 0)
@@ -60,7 +67,9 @@ def _join(rank: int, size: int) -> None:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     try:
         store, *_ = next(dist.rendezvous("env://", rank, size, timeout=timedelta(seconds=limit)))
-        own, *others = [f"nextrec_like/{each % size}" for each in range(rank, rank + size)]
+        # The store of torchrun outlives a restart; what the processes before it have left there must not be found.
+        store = dist.PrefixStore(f"nextrec_like/{restarts()}", store)
+        own, *others = [str(each % size) for each in range(rank, rank + size)]
         store.set(own, "here")
         store.wait(others, timedelta(seconds=limit))
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)

@@ -13,6 +13,7 @@ from typing import Any
 
 import nextrec_like
 from nextrec_like.config import Config, dump, load_config, resolve
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import InputError
 from nextrec_like.storage.atomic import remove_parts, write_json, write_text, writing
 from nextrec_like.storage.lock import locked
@@ -92,6 +93,7 @@ def write_description(resolved: Mapping[str, Any], folder: Path) -> None:
         **{name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
         "device": str(resolve_device(resolved["training"]["device"])),
+        "processes": current().size,
         "command": shlex.join(sys.argv),
     }
     with writing("The run folder", folder):

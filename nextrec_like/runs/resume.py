@@ -6,6 +6,8 @@ from pathlib import Path
 
 from nextrec_like.config import Config, resolve
 from nextrec_like.config.document import read_document
+from nextrec_like.distributed.job import remember, remembered
+from nextrec_like.distributed.join import restarts
 from nextrec_like.errors import InputError, check_keys
 from nextrec_like.runs.folder import CHECKPOINTS, CONFIG, METRICS, numbered, write_description
 from nextrec_like.training.callbacks import Callback
@@ -33,25 +35,50 @@ class DescribesRun(Callback):
         write_description(self.resolved, self.folder)
 
 
-def run_to_resume(config: Config, may_change: Collection[str], say: Callable[[str], None]) -> Path | None:
-    """The newest run of the name in the configuration, if it can go on; None, also said, if there is none.
+def run_to_go_on_with(
+    config: Config, resume: bool, may_change: Collection[str], say: Callable[[str], None]
+) -> str | None:
+    """The run that this job had begun when torchrun started it again, or else what is to be resumed; None for neither.
+
+    Args:
+        config: The configuration now.
+        resume: Whether to resume the newest run of its name.
+        may_change: As in `run_to_resume`.
+        say: As in `run_to_resume`.
+    """
+    begun = remembered(_note(config)) if restarts() > 0 and config.checkpoints is not False else None
+    if begun is not None and (Path(begun) / CONFIG).is_file():
+        folder = run_to_resume(config, may_change, say, Path(begun))
+    else:
+        folder = run_to_resume(config, may_change, say) if resume else None
+    return None if folder is None else str(folder)
+
+
+def note_run(config: Config, folder: Path) -> None:
+    """Has `run_to_go_on_with` find the folder after a restart, and never an older run of the same name."""
+    remember(_note(config), str(folder.absolute()))
+
+
+def run_to_resume(
+    config: Config, may_change: Collection[str], say: Callable[[str], None], folder: Path | None = None
+) -> Path | None:
+    """The run to go on with, if it can go on; None, also said, if there is none.
 
     Args:
         config: The configuration now.
         may_change: Names of `MAY_CHANGE`, keys of ``training``, that may differ from the run's.
         say: Called with what is found, and each seed that begins anew.
+        folder: The run; by default the newest one of the name in the configuration.
 
     Raises:
         InputError: If the configuration differs from the run's, has fewer epochs than a seed has begun, or the run is
             finished and lacks the checkpoints of a seed.
     """
     check_keys("setting that may change", may_change, MAY_CHANGE)
-    output = Path(config.output).expanduser()
-    folders = [folder for folder in numbered(output, config.name).values() if (folder / CONFIG).is_file()]
-    if not folders:
-        say(f"no run `{config.name}` in `{output.absolute()}`; a new one begins")
+    folder = folder or _newest(config)
+    if folder is None:
+        say(f"no run `{config.name}` in `{Path(config.output).expanduser().absolute()}`; a new one begins")
         return None
-    folder = folders[-1]
     _check_config(config, folder, may_change)
     begun = {seed: _epochs_begun(checkpoints_of(folder, seed)) for seed in config.training.all_seeds}
     _check_epochs(config, folder, begun)
@@ -64,6 +91,15 @@ def run_to_resume(config: Config, may_change: Collection[str], say: Callable[[st
             )
         say(f"no checkpoint of seed {seed}; it begins anew")
     return folder
+
+
+def _note(config: Config) -> str:
+    return f"run {Path(config.output).expanduser().absolute() / config.name}"
+
+
+def _newest(config: Config) -> Path | None:
+    folders = numbered(Path(config.output).expanduser(), config.name).values()
+    return next((each for each in reversed(folders) if (each / CONFIG).is_file()), None)
 
 
 def checkpoints_of(folder: Path, seed: int) -> Path:

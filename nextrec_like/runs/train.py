@@ -16,13 +16,16 @@ from nextrec_like.config import (
 from nextrec_like.config.data import PARTS, Part, is_streamed
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.streaming import StreamedData
+from nextrec_like.distributed import Processes
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import within
 from nextrec_like.models import Model
 from nextrec_like.runs.describe import describe_data, describe_model
-from nextrec_like.runs.folder import METRICS, model_folder, new_run, same_run
+from nextrec_like.runs.folder import METRICS, model_folder
 from nextrec_like.runs.history_writer import HistoryWriter
 from nextrec_like.runs.results import Result, conflict_share, describe_results, summarize
-from nextrec_like.runs.resume import DescribesRun, checkpoints_of, run_to_resume
+from nextrec_like.runs.resume import DescribesRun, checkpoints_of, run_to_go_on_with
+from nextrec_like.runs.several import check_alike, run_folder
 from nextrec_like.storage.atomic import write_json, writing
 from nextrec_like.training.arguments import warn_of_data
 from nextrec_like.training.history import History
@@ -34,13 +37,16 @@ Echo: TypeAlias = Callable[[str], None]
 def train(config: Config, *, resume: bool = False, may_change: Collection[str] = (), echo: Echo | None = None) -> Path:
     """Trains one model per seed and evaluates each on the validation and test rows.
 
+    In processes that torchrun has started, all make this call and train together; the first one writes. Where torchrun
+    has started them again after a fault, they go on with the run that they had begun.
+
     Args:
         config: What to train, on what.
         resume: Whether to go on with the newest run of this name, if there is one; a run that came to its end is
             evaluated again.
         may_change: With `resume`, keys of ``training`` that may differ from the run's, such as ``epochs``; from then on
             they are the run's.
-        echo: Called with each message; None is silent.
+        echo: Called with each message, in the first process; None is silent.
 
     Returns:
         The run folder with the resolved configuration, package versions, history, metrics, models and checkpoints.
@@ -49,8 +55,16 @@ def train(config: Config, *, resume: bool = False, may_change: Collection[str] =
         InputError: For a configuration or data that break a rule or, with `resume`, differ from the run's.
         KeyboardInterrupt: If interrupted; it names what is kept.
     """
-    say: Echo = echo or (lambda text: None)
-    old = run_to_resume(config, may_change, say) if resume else None
+    processes = current()
+    with processes.one_voice():
+        check_alike(processes, config)
+        say = echo if echo is not None and processes.is_first else _silent
+        old = processes.from_first(lambda: run_to_go_on_with(config, resume, may_change, say))
+        return _train(processes, config, None if old is None else Path(old), say, verbose=echo is not None)
+
+
+def _train(processes: Processes, config: Config, old: Path | None, say: Echo, *, verbose: bool) -> Path:
+    """Trains into the folder of an old run, or of a new one; see `train`."""
     parts = open_data(config)
     processor = fit_processor(config, parts["train"])
     features = build_features(config, processor)
@@ -61,7 +75,7 @@ def train(config: Config, *, resume: bool = False, may_change: Collection[str] =
     seeds = config.training.all_seeds
     results: dict[int, Result] = {}
     histories: dict[int, History] = {}
-    with new_run(config) if old is None else same_run(old) as folder:
+    with run_folder(processes, config, old) as folder:
         for seed in seeds:
             if len(seeds) > 1:
                 say(f"\nseed {seed}")
@@ -69,11 +83,12 @@ def train(config: Config, *, resume: bool = False, may_change: Collection[str] =
             writer = HistoryWriter(folder, seed, histories)
             # The run's configuration was compared; the checkpoint of a seed may be from before it was changed.
             going_on = False if old is None else MAY_CHANGE
-            results[seed] = train_seed(config, model, rows, writer, resume=going_on, verbose=echo is not None)
+            results[seed] = train_seed(config, model, rows, writer, resume=going_on, verbose=verbose)
             with writing("The run folder", folder):
                 model.save(folder / model_folder(seed, seeds))
-        with writing("The run folder", folder):
-            write_json(folder / METRICS, {**summarize(results), "conflict_share": conflict_share(histories)})
+        if processes.is_first:
+            with writing("The run folder", folder):
+                write_json(folder / METRICS, {**summarize(results), "conflict_share": conflict_share(histories)})
     say(f"\n{describe_results(results)}\n{folder}")
     return folder
 
@@ -87,7 +102,7 @@ def train_seed(
     resume: bool | Sequence[str] = False,
     verbose: bool = False,
 ) -> Result:
-    """Trains a model, writing history and checkpoints into the run folder, and evaluates it."""
+    """Trains a model and evaluates it; the first process writes history and checkpoints into the run folder."""
     training = config.training
     checkpoints = checkpoints_of(writer.folder, writer.seed)
     with config.blame("training", "tasks", "features", "data"):
@@ -97,7 +112,7 @@ def train_seed(
             **fit_arguments(config),
             check_data=False,
             seed=writer.seed,
-            callbacks=[DescribesRun(config, writer.folder), writer],
+            callbacks=[DescribesRun(config, writer.folder), writer] if current().is_first else [],
             **checkpoint_arguments(config, checkpoints, resume),
             verbose=int(verbose),
         )
@@ -119,6 +134,10 @@ def pack_parts(config: Config, model: Model, parts: Mapping[str, Part]) -> dict[
             cache = Path(config.data.cache_dir) / part if config.data.cache_dir and part != "test" else None
             with within("" if part == "train" else f"In the {PARTS[part]} data: "):
                 rows[part] = model.pack(source, group_id=group_id, streaming=is_streamed(source), cache_dir=cache)
-    if config.data.checks:
+    if config.data.checks and current().is_first:
         warn_of_data(model.features, model.tasks, rows, processed=model.processor is not None)
     return rows
+
+
+def _silent(text: str) -> None:
+    """Says nothing."""

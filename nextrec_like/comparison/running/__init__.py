@@ -2,5 +2,6 @@
 
 from nextrec_like.comparison.running.pool import Pool
 from nextrec_like.comparison.running.runner import Request, Runner
+from nextrec_like.comparison.running.together import Together
 
-__all__ = ["Pool", "Request", "Runner"]
+__all__ = ["Pool", "Request", "Runner", "Together"]

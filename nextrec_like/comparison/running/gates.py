@@ -4,18 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.layers import Gate, PerTask
 
 
 @contextmanager
-def watched_gates(model: nn.Module) -> Iterator[list[dict[str, Any]]]:
+def watched_gates(model: nn.Module, processes: Processes = ALONE) -> Iterator[list[dict[str, Any]]]:
     """Within the context, forward passes are counted; afterwards the list holds the mean share of each expert.
 
     Args:
         model: Any model; one without gates gives an empty list.
+        processes: Of which each counts rows of its own.
 
     Yields:
         A list that is filled at the end: ``{"gate": "gates.click", "shares": [0.2, 0.8]}`` for each gate.
@@ -38,8 +39,10 @@ def watched_gates(model: nn.Module) -> Iterator[list[dict[str, Any]]]:
     finally:
         for handle in handles:
             handle.remove()
-    with torch.no_grad():
-        found += [{"gate": name, "shares": (total / rows[name]).tolist()} for name, total in sums.items()]
+    counted = processes.gather([[name, rows[name], total.tolist()] for name, total in sums.items()])
+    for each in zip(*filter(None, counted)):  # one gate, in all processes
+        num_rows, shares = sum(count for _, count, _ in each), zip(*(total for _, _, total in each))
+        found.append({"gate": each[0][0], "shares": [sum(share) / num_rows for share in shares]})
 
 
 def named_gates(model: nn.Module) -> dict[str, Gate]:

@@ -21,6 +21,7 @@ import torch
 from nextrec_like.comparison.identity import data_fingerprint
 from nextrec_like.comparison.running.work import Job, Outcome, Workspace
 from nextrec_like.config import Config, read_data
+from nextrec_like.distributed import ALONE
 from nextrec_like.errors import InputError
 
 
@@ -89,6 +90,8 @@ class Pool:
         runs: Where run folders go.
         jobs: Number of processes; None: one per GPU, or else per processor, at most four.
     """
+
+    processes = ALONE  # that train one model
 
     def __init__(self, config: dict[str, Any], fingerprint: str, runs: Path, jobs: int | None) -> None:
         gpus = visible_gpus() if config["training"]["device"] == "auto" else []

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from nextrec_like.comparison.identity import run_key
 from nextrec_like.comparison.running.pool import Pool
+from nextrec_like.comparison.running.together import Together
 from nextrec_like.comparison.running.work import Job, Outcome
 from nextrec_like.comparison.store import RunFolder, Store
 from nextrec_like.config import Config, resolve
@@ -45,7 +46,7 @@ class Runner:
         retry_failed: Whether runs that failed before are tried again.
     """
 
-    def __init__(self, store: Store, fingerprint: str, pool: Pool, say: Say, retry_failed: bool) -> None:
+    def __init__(self, store: Store, fingerprint: str, pool: Pool | Together, say: Say, retry_failed: bool) -> None:
         self.store, self.fingerprint, self.pool, self.say = store, fingerprint, pool, say
         self.retry_failed, self.num_rows = retry_failed, store.num_rows()
         self.failures: dict[str, str] = {}
@@ -55,7 +56,7 @@ class Runner:
 
     def key(self, config: Config, seed: int) -> str:
         """The key of a run."""
-        return run_key(config, seed, self.fingerprint)
+        return run_key(config, seed, self.fingerprint, self.pool.processes.size)
 
     def folder(self, key: str) -> RunFolder:
         """The folder of a run that has not failed."""
@@ -77,7 +78,9 @@ class Runner:
                 jobs[key] = Job(key, resolved_for(request, key), request.seed)
         if not jobs:
             return
-        self.say(f"{len(titles)} runs, {found} of them done before; {self.pool.jobs} at a time")
+        size = self.pool.processes.size
+        how = f"{self.pool.jobs} at a time" if size == 1 else f"each in {size} processes"
+        self.say(f"{len(titles)} runs, {found} of them done before; {how}")
         start = time.monotonic()
         for number, (job, outcome) in enumerate(self.pool.run(list(jobs.values())), start=1):
             self._note(outcome)

@@ -2,11 +2,12 @@
 
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,7 +18,8 @@ from nextrec_like.config import Config, build_features, build_model, build_tasks
 from nextrec_like.data.groups import group_of
 from nextrec_like.data.packed import PackedData, pack
 from nextrec_like.data.processor import DataProcessor
-from nextrec_like.errors import InputError, StorageError
+from nextrec_like.distributed import ALONE, Processes
+from nextrec_like.errors import InputError, LostProcessError, StorageError
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.models import Model
@@ -25,6 +27,7 @@ from nextrec_like.runs import HistoryWriter, describe_run
 from nextrec_like.storage.atomic import write_json
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.arguments import warn_of_data
+from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.device import resolve_device
 from nextrec_like.training.evaluation import evaluate_predictions
 from nextrec_like.training.history import EpochRecord, History
@@ -70,9 +73,11 @@ class Workspace:
     Args:
         config: Any configuration with the data, features, tasks and groups of the comparison.
         tables: Its parts.
+        processes: Those that train one model together.
     """
 
-    def __init__(self, config: Config, tables: Mapping[str, pa.Table]) -> None:
+    def __init__(self, config: Config, tables: Mapping[str, pa.Table], processes: Processes = ALONE) -> None:
+        self.processes = processes
         self.processor: DataProcessor | None = fit_processor(config, tables["train"])
         self.features = build_features(config, self.processor)
         group_id = config.training.group_id
@@ -88,10 +93,14 @@ class Workspace:
         warn_of_data(self.feature_set, self.tasks, self.parts, processed=self.processor is not None)
 
     def train(self, job: Job, runs: Path) -> Outcome:
-        """Trains into a run folder; whatever goes wrong is said in the outcome, so that other runs go on."""
+        """Trains into a run folder; whatever goes wrong is said in the outcome, so that other runs go on.
+
+        Of several processes the first one writes. What can go wrong in one of them only is raised: the others are
+        still at the training.
+        """
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            outcome = self._outcome(job, runs)
+            outcome = self._outcome(job, runs) if self.processes.size == 1 else self._joint_outcome(job, runs)
         messages = tuple(dict.fromkeys(str(each.message) for each in caught))
         return Outcome(outcome.key, outcome.reason, outcome.final, outcome.trace, messages)
 
@@ -110,22 +119,26 @@ class Workspace:
             return Outcome(job.key, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
         return Outcome(job.key)
 
+    def _joint_outcome(self, job: Job, runs: Path) -> Outcome:
+        try:
+            self._train(job, runs)
+        except InputError as error:
+            if isinstance(error, LostProcessError | StorageError) or isinstance(error.__cause__, OSError):
+                raise
+            return Outcome(job.key, str(error), final=True)
+        return Outcome(job.key)
+
     def _train(self, job: Job, runs: Path) -> None:
         config = Config.model_validate(job.config)
         model = build_model(config, self.features, self.processor)
+        if not self.processes.is_first:
+            self._fit(config, model, job.seed)
+            self._predict(config, model)
+            return
         with new_run_folder(runs, job.key) as folder:
             describe_run(config, folder)
             meter = Meter(resolve_device(config.training.device))
-            histories: dict[int, History] = {}
-            history = model.fit(
-                self.parts["train"],
-                self.parts["valid"],
-                **fit_arguments(config),
-                check_data=False,
-                seed=job.seed,
-                callbacks=[HistoryWriter(folder, job.seed, histories)],
-                verbose=0,
-            )
+            history = self._fit(config, model, job.seed, [HistoryWriter(folder, job.seed, {})])
             cost = {"cpu_seconds": meter.cpu_seconds(), "peak_memory": meter.peak_memory()}
             kept = kept_epoch(history, config.training.restore_best)
             test = self._test(config, model, folder)
@@ -137,14 +150,30 @@ class Workspace:
             known = {"format": FORMAT, "key": job.key, "seed": job.seed, "score": kept.score}
             write_json(folder / RESULT, {**known, **outcome, **course(history), **cost})
 
+    def _fit(self, config: Config, model: Model, seed: int, callbacks: Sequence[Callback] = ()) -> History:
+        return model.fit(
+            self.parts["train"],
+            self.parts["valid"],
+            **fit_arguments(config),
+            check_data=False,
+            seed=seed,
+            callbacks=callbacks,
+            verbose=0,
+        )
+
+    def _predict(self, config: Config, model: Model) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+        """Predictions of the test rows, and the use of gates."""
+        with watched_gates(model, self.processes) as gates:
+            frame = model.predict(self.parts["test"], device=config.training.device)
+        return frame, gates
+
     def _test(self, config: Config, model: Model, folder: Path) -> dict[str, TaskMetrics]:
         """Writes the predictions of the test rows and the use of gates; gives the metrics."""
-        data = self.parts["test"]
-        with watched_gates(model) as gates:
-            frame = model.predict(data, device=config.training.device)
+        frame, gates = self._predict(config, model)
         write_json(folder / GATES, gates)
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / PREDICTIONS, compression="none")
         predictions = {str(name): frame[name].to_numpy() for name in frame}
+        data = self.parts["test"]
         assert data.labels is not None
         return evaluate_predictions(model.tasks, predictions, data.labels, config.training.metrics, data.group)
 
