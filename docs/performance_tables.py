@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+from performance_targets import TARGETS
+
+TARGET_HEADER = ["what", "target", "measured", ""]
+
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
@@ -163,6 +167,39 @@ def quality_cell(row: dict[str, Any]) -> str:
     return f"{row['task']} {row['auc']:.4f} ({row['difference']:+.4f} ± {row['half_width']:.4f})"
 
 
+def scaling(rows: list[dict[str, Any]]) -> str:
+    """The targets; speed of two processes beside one; bytes of a step, by number of processes and batch size."""
+    judged = [target.row({"scaling": {"results": rows}}) for target in TARGETS if target.benchmark == "scaling"]
+    speeds = [
+        [
+            f"`{row['training']}`" if "_" in row["training"] else row["training"],
+            f"{row['alone']:,.0f}",
+            f"{row['together']:,.0f}",
+            number(row["speedup"], 2),
+            number(row["apart"], 2),
+            f"{row['in_messages']:.0%}",
+        ]
+        for row in rows
+        if row["case"] == "speed"
+    ]
+    header = ["training", "one process, samples/s", "two", "ratio", "ratio of two that train apart", "in messages"]
+    first = f"{table(TARGET_HEADER, judged)}\n{table(header, speeds)}"
+    sent = [
+        [
+            str(row["processes"]),
+            f"{row['batch_size']:,}",
+            f"{row['distinct_rows']:,.0f}",
+            *(number(row[name], 2, 1e6) for name in ("lower_bound", "rows_sent", "sent", "loopback")),
+            number(row["of_lower_bound"], 2),
+            number(row["whole_tables"], 0, 1e6),
+        ]
+        for row in rows
+        if row["case"] == "bytes"
+    ]
+    header = ["processes", "batch", "distinct rows", "lower bound, MB", "of rows", "all", "through the interface"]
+    return f"{first}\n{table([*header, 'all to the lower bound', 'whole tables, MB'], sent)}"
+
+
 def number(value: float | None, digits: int, unit: float = 1) -> str:
     """The value in a unit; empty where there is none."""
     return "" if value is None else f"{value / unit:,.{digits}f}"
@@ -179,4 +216,5 @@ TABLES: dict[str, Callable[[list[dict[str, Any]]], str]] = {
     "metrics": metrics,
     "gpu_small": gpu,
     "gpu_large": gpu,
+    "scaling": scaling,
 }

@@ -62,7 +62,7 @@ def largest(key: str) -> Callable[[list[dict[str, Any]]], float | None]:
     """Finds the largest value under a key."""
 
     def find(rows: Iterable[dict[str, Any]]) -> float | None:
-        return max((row[key] for row in rows if row[key] is not None), default=None)
+        return max((row[key] for row in rows if row.get(key) is not None), default=None)
 
     return find
 
@@ -113,6 +113,22 @@ TARGETS = [
     ),
     Target("AUC of 10 M rows", "metrics", metric_seconds("auc"), 2, False, "{:.2f} s"),
     Target("GAUC of 10 M rows, 1 M groups", "metrics", metric_seconds("gauc, integer groups"), 8, False, "{:.2f} s"),
+    Target(
+        "two processes against one, a core each",
+        "scaling",
+        figure("speedup", training="fixed weights"),
+        1.7,
+        True,
+        "{:.2f} times",
+    ),
+    Target(
+        "bytes sent a step, 10 x 1 M rows in tables, against the lower bound",
+        "scaling",
+        largest("of_lower_bound"),
+        2,
+        False,
+        "{:.2f} times",
+    ),
     Target("small MMoE on a GPU, samples/s", "gpu_small", largest("samples_per_second"), 10e6, True, "{:,.0f}"),
     Target("large MMoE on a GPU, share of the roofline", "gpu_large", largest("roofline_share"), 0.5, True, "{:.2f}"),
 ]

@@ -41,7 +41,7 @@ def test_command_is_known(command):
 
 
 def test_page_has_its_commands():
-    assert len(commands()) == 6
+    assert len(commands()) == 7
 
 
 def test_manifest_fits_together():
