@@ -80,7 +80,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__context__
 
 
-def _store_of_torchrun() -> dist.TCPStore | None:
+def _store_of_torchrun() -> "dist.TCPStore | None":
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

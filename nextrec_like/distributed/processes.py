@@ -4,7 +4,6 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import prod
 from typing import Any, TypeVar
 
 import torch
@@ -14,10 +13,27 @@ from torch import Tensor
 from nextrec_like.batch import Share
 from nextrec_like.errors import InputError, InputWarning, LostProcessError
 
-ALIGN = 8
-"""Bytes to whose multiple each tensor of a message is filled up, so that it can be read in place."""
-
 T = TypeVar("T")
+
+
+class Sum:
+    """A sum over processes that is on its way.
+
+    Args:
+        total: Where it will be.
+        work: What brings it there; None: it is there.
+    """
+
+    def __init__(self, total: Tensor, work: dist.Work | None = None) -> None:
+        self._total, self._work = total, work
+
+    def wait(self) -> Tensor:
+        """The sum, once it is there."""
+        if self._work is not None:
+            with _peers():
+                self._work.wait()
+            self._work = None
+        return self._total
 
 
 class Processes:
@@ -45,12 +61,15 @@ class Processes:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over the processes, bitwise the same in all."""
+        return self.begin_sum(tensor).wait()
+
+    def begin_sum(self, tensor: Tensor) -> "Sum":
+        """The same, for a sum that is not needed at once: until then nobody waits for the slowest process."""
         if self.size == 1:
-            return tensor
+            return Sum(tensor)
         total = tensor.detach().clone(memory_format=torch.contiguous_format)
         with _peers():
-            dist.all_reduce(total)
-        return total
+            return Sum(total, dist.all_reduce(total, async_op=True))
 
     def sum_gradients(self, gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> list[Tensor | None]:
         """Sums of gradients by one message; None where no process has one.
@@ -72,26 +91,27 @@ class Processes:
         return [None if missing else each.view_as(shape) for missing, each, shape in zip(absent.tolist(), sums, like)]
 
     def exchange(self, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
-        """The tensors of each process, by one message; a tensor may have another length in each.
+        """The tensors of each process; a tensor may have another length in each, and is sent as it is, without a copy.
 
         Args:
             tensors: On one device; number, types and all but the first dimension are the same in all processes.
         """
         if self.size == 1:
             return [list(tensors)]
-        lengths = self._lengths([len(each) for each in tensors])
-        sizes = [[_padded(count * _row_bytes(each)) for count, each in zip(counts, tensors)] for counts in lengths]
-        longest = max(map(sum, sizes))
-        message = torch.empty(longest, dtype=torch.uint8, device=tensors[0].device)
-        for part, each in zip(message[: sum(sizes[self.rank])].split(sizes[self.rank]), tensors):
-            part[: each.nbytes] = each.detach().contiguous().flatten().view(torch.uint8)
-        received = [torch.empty_like(message) for _ in range(self.size)]
-        with _peers():
-            dist.all_gather(received, message)
-        return [
-            [_read(*each) for each in zip(given[: sum(own)].split(own), tensors, counts)]
-            for given, own, counts in zip(received, sizes, lengths)
+        own = [each.detach().contiguous() for each in tensors]
+        received = [
+            own if rank == self.rank else [each.new_empty(count, *each.shape[1:]) for each, count in zip(own, counts)]
+            for rank, counts in enumerate(self._lengths([len(each) for each in own]))
         ]
+        messages = []
+        for offset in range(1, self.size):  # so that not all send to the same one first
+            to, source = (self.rank + offset) % self.size, (self.rank - offset) % self.size
+            messages += [dist.P2POp(dist.isend, each, to) for each in own if each.numel()]
+            messages += [dist.P2POp(dist.irecv, each, source) for each in received[source] if each.numel()]
+        with _peers():
+            for message in dist.batch_isend_irecv(messages) if messages else ():
+                message.wait()
+        return received
 
     def gather(self, value: Any) -> list[Any]:  # noqa: ANN401
         """The values of all processes, JSON-ready, in their order."""
@@ -196,15 +216,3 @@ def _peers() -> Iterator[None]:
         else:
             what = "Another process of this job has ended; what it said last is the cause."
         raise LostProcessError(what) from error
-
-
-def _padded(num_bytes: int) -> int:
-    return -(-num_bytes // ALIGN) * ALIGN
-
-
-def _row_bytes(tensor: Tensor) -> int:
-    return tensor.element_size() * prod(tensor.shape[1:])
-
-
-def _read(message: Tensor, like: Tensor, count: int) -> Tensor:
-    return message[: count * _row_bytes(like)].view(like.dtype).view(count, *like.shape[1:])

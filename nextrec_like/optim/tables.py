@@ -127,10 +127,13 @@ class TableRows:
     def _joined(self, parts: Sequence[tuple[Tensor, Tensor, Tensor | None]], *, several: bool = False) -> RowGradient:
         if len(parts) == 1 and not several:
             return RowGradient(*parts[0])
-        rows = torch.cat([part_rows for part_rows, _, _ in parts])
-        values = torch.cat([part_values for _, part_values, _ in parts])
-        distinct, position, repeats = self._distinct(rows)
-        joined = values.new_zeros(len(distinct), values.shape[1]).index_add_(0, position, values)
+        distinct, position, repeats = self._distinct(torch.cat([rows for rows, _, _ in parts]))
+        joined = parts[0][1].new_zeros(len(distinct), self.weight.shape[1])
+        for place, (_, values, _) in zip(position.split([len(rows) for rows, _, _ in parts]), parts):
+            if repeats:
+                joined.index_add_(0, place, values)
+            else:  # each row of a part is there once, which is faster
+                joined.index_copy_(0, place, joined.index_select(0, place).add_(values))
         return RowGradient(distinct, joined, position if repeats else None)
 
     def _distinct(self, rows: Tensor) -> tuple[Tensor, Tensor, bool]:
@@ -151,7 +154,7 @@ class TableRows:
 
 
 def sum_over(processes: Processes, tables: Sequence[TableRows]) -> None:
-    """Makes the gradients of tables those of all processes: each sends the rows that it has read, by one message.
+    """Makes the gradients of tables those of all processes: each sends the rows that it has read.
 
     Args:
         processes: Those that have the losses of further rows.

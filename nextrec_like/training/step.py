@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nextrec_like.batch import Batch, Share
-from nextrec_like.distributed import ALONE, Processes
+from nextrec_like.distributed import ALONE, Processes, Sum
 from nextrec_like.objectives import TaskLosses
 from nextrec_like.training.buffers import Buffers
 from nextrec_like.training.compiled import Compiled
@@ -146,13 +146,13 @@ class Stepper:
             count = max(1, min(count, len(batch) // 2))
         return [batch.slice(*Share(index, count).of(0, len(batch))) for index in range(count)]
 
-    def _counts(self, batch: Batch) -> Tensor | None:
+    def _counts(self, batch: Batch) -> Sum | None:
         """Observed rows of each part in all processes, shape ``(P, T)``; None if there is one part and process."""
         parts = self._parts(batch)
         if len(parts) == self.processes.size == 1:
             return None
         counts = [self.parts.objective.counts(part.labels) for part in parts if part.labels is not None]
-        return self.processes.sum(torch.stack(counts))
+        return self.processes.begin_sum(torch.stack(counts))
 
     def _losses(self, batch: Batch) -> Iterator[TaskLosses]:
         """The losses of each part of the batch."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from nextrec_like.distributed import ALONE, Processes
+from nextrec_like.distributed import ALONE, Processes, Sum
 from nextrec_like.errors import InputError
 from nextrec_like.weighting.base import TaskStats, Weighting, share_among_active
 from nextrec_like.weighting.numbers import task_numbers
@@ -59,7 +59,7 @@ class Balancer(nn.Module):
     def backward(
         self,
         parts: Iterable[Losses],
-        counts: Tensor | None = None,
+        counts: Sum | None = None,
         *,
         draw: Callable[[], Losses] | None = None,
         probe: bool = False,
@@ -93,7 +93,7 @@ class Balancer(nn.Module):
     def _backward(
         self,
         parts: Iterable[Losses],
-        counts: Tensor | None,
+        counts: Sum | None,
         draw: Callable[[], Losses] | None,
         probe: bool,
         hooks: ExitStack,
@@ -101,27 +101,30 @@ class Balancer(nn.Module):
         directs = self.weighting.needs == "gradients" and self.asks
         step: Step | None = None
         gradients: list[Tensor] = []
+        means: list[tuple[Sum, Tensor]] = []
         for index, part in enumerate(parts):
             losses = torch.stack(list(part.values))
             if not losses.requires_grad:
                 raise InputError("No parameter of the model is trained: all have requires_grad=False; unfreeze some.")
-            joint, total = (part.counts, part.counts) if counts is None else (counts[index], counts.sum(dim=0))
+            known = part.counts[None] if counts is None else counts.wait()
+            joint, total = known[index], known.sum(dim=0)
             own, of_batch = _ratio(part.counts, joint), _ratio(joint, total)  # of this process, and of this part
-            seen, stats = None, TaskStats(self._joint(losses, own), joint > 0, key=(self.seed, self.steps))
-            step_losses = stats.losses
+            means.append((self._joint(losses.detach(), own), of_batch))
+            seen, stats = None, TaskStats(self._known(losses, means[-1][0]), joint > 0, key=(self.seed, self.steps))
             if step is None:
                 stats, seen = self._look(part, stats, own, probe, draw)
                 step = self._weigh(stats, total)
                 self._turn_own_layers(part.values, step.weights, hooks)
             elif directs:
                 stats, seen = self._look(part, stats, own)
-            step.losses = step.losses + step_losses * of_batch
             if directs:
                 assert stats.gradients is not None
                 gradients.append(stats.gradients * of_batch[:, None])
             weights = step.weights * of_batch
             self._run(torch.dot(weights * own, losses), weights, stats, seen)
         assert step is not None
+        for mean, of_batch in means:
+            step.losses = step.losses + mean.wait() * of_batch
         if directs:
             assert seen is not None
             joint = torch.stack(gradients).sum(dim=0) if seen.is_at_parameters else gradients[0]
@@ -195,10 +198,14 @@ class Balancer(nn.Module):
         """Restores the counter."""
         self.steps = int(state)
 
-    def _joint(self, losses: Tensor, own: Tensor) -> Tensor:
-        """Mean losses over the rows of all processes, detached, shape ``(T,)``."""
-        losses = losses.detach()
-        return losses if self.processes.size == 1 else self.processes.sum(losses * own)
+    def _joint(self, losses: Tensor, own: Tensor) -> Sum:
+        """Mean losses over the rows of all processes, shape ``(T,)``."""
+        return self.processes.begin_sum(losses if self.processes.size == 1 else losses * own)
+
+    def _known(self, losses: Tensor, joint: Sum) -> Tensor:
+        """What the method sees of the losses; one that does not look waits for no other process before the backward."""
+        method = self.weighting
+        return joint.wait() if method.uses_losses or method.needs != "losses" else losses.detach()
 
     def _look(
         self,

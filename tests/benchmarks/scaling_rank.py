@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from loops import Fit
-from messages import StepMessages, counted
+from messages import KINDS, StepMessages, counted
 from workload import Columns, Workload, make_data
 
 from nextrec_like.distributed.join import current
@@ -55,8 +55,8 @@ def step_bytes(workload: Workload) -> dict[str, Any]:
     return {
         "distinct_rows": float(distinct),
         "lower_bound": float(distinct) * (8 + 4 * workload.width) * (processes.size - 1),
-        "rows_sent": counter.bytes_per_step("all_gather"),
-        "sent": counter.bytes_per_step(*totals),
+        "rows_sent": counter.bytes_per_step("all_gather", "batch_isend_irecv"),
+        "sent": counter.bytes_per_step(*KINDS),
         "loopback": counter.loopback_per_step(),
     }
 

@@ -1,7 +1,7 @@
 """Counts what a process sends by `torch.distributed`, for tests and benchmarks."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,27 +10,16 @@ from typing import Any
 import torch.distributed as dist
 
 from nextrec_like import Callback
+from nextrec_like.distributed import processes
 
 INTERFACES = Path("/proc/net/dev")
 
 
-@dataclass(frozen=True)
-class Sent:
-    """What the calls of one kind have sent.
-
-    Attributes:
-        bytes: What this process sends, not counting the headers of packets.
-        seconds: Time spent in them, waiting for other processes included.
-    """
-
-    bytes: float = 0.0
-    seconds: float = 0.0
-
-    def __sub__(self, before: "Sent") -> "Sent":
-        return Sent(self.bytes - before.bytes, self.seconds - before.seconds)
+WAITING = "seconds"
+"""Key of the time that is spent in messages, waiting for other processes included."""
 
 
-def ring_sum(size: int, tensor: Any, *args: Any) -> float:
+def ring_sum(size: int, tensor: Any, **options: Any) -> float:
     """Bytes that each of `size` processes sends around a ring to add up a tensor: each part of it goes round twice."""
     return 2 * (size - 1) / size * tensor.nbytes
 
@@ -45,39 +34,59 @@ def from_one(size: int, tensor: Any, *args: Any, **kwargs: Any) -> float:
     return (size - 1) / size * tensor.nbytes
 
 
-KINDS: dict[str, Callable[..., float]] = {"all_reduce": ring_sum, "all_gather": to_all, "broadcast": from_one}
+def to_each(size: int, messages: Sequence[dist.P2POp]) -> float:
+    """Bytes that this process sends to single others."""
+    return sum(message.tensor.nbytes for message in messages if message.op is dist.isend)
+
+
+KINDS: dict[str, Callable[..., float]] = {
+    "all_reduce": ring_sum,
+    "all_gather": to_all,
+    "broadcast": from_one,
+    "batch_isend_irecv": to_each,
+}
 """Functions of `torch.distributed` that the library calls, and the bytes that a call of each sends."""
 
 
 @contextmanager
-def counted() -> Iterator[dict[str, Sent]]:
-    """Within the context, what the calls of each of `KINDS` send is added up."""
-    totals, originals = {kind: Sent() for kind in KINDS}, {kind: getattr(dist, kind) for kind in KINDS}
+def counted() -> Iterator[dict[str, float]]:
+    """Within the context, bytes that calls of each of `KINDS` send are added up, without the headers of packets.
+
+    Under `WAITING` is the time of all that the library does with messages.
+    """
+    totals, originals = dict.fromkeys([*KINDS, WAITING], 0.0), {kind: getattr(dist, kind) for kind in KINDS}
+    peers = processes._peers
 
     def counting(kind: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            before, start = totals[kind], time.perf_counter()
-            result = originals[kind](*args, **kwargs)
-            seconds = before.seconds + time.perf_counter() - start
-            totals[kind] = Sent(before.bytes + KINDS[kind](dist.get_world_size(), *args, **kwargs), seconds)
-            return result
+            totals[kind] += KINDS[kind](dist.get_world_size(), *args, **kwargs)
+            return originals[kind](*args, **kwargs)
 
         return call
+
+    @contextmanager
+    def timed() -> Iterator[None]:
+        start = time.perf_counter()
+        with peers():
+            yield
+        totals[WAITING] += time.perf_counter() - start
 
     try:
         for kind in KINDS:
             setattr(dist, kind, counting(kind))
+        processes._peers = timed
         yield totals
     finally:
         for kind, original in originals.items():
             setattr(dist, kind, original)
+        processes._peers = peers
 
 
 @dataclass(frozen=True)
 class Moment:
     """What was sent until the end of a step, what all programs have sent to this machine, and the time."""
 
-    sent: dict[str, Sent]
+    sent: dict[str, float]
     loopback: int | None
     seconds: float
 
@@ -89,23 +98,23 @@ class StepMessages(Callback):
         totals: What `counted` adds up.
     """
 
-    def __init__(self, totals: dict[str, Sent]) -> None:
+    def __init__(self, totals: dict[str, float]) -> None:
         self.totals, self.ends = totals, list[Moment]()
 
     def on_step_end(self, trainer: Any) -> None:
         self.ends.append(Moment(dict(self.totals), loopback_bytes(), time.perf_counter()))
 
-    def sent(self, kind: str) -> Sent:
-        """What the calls of a kind have sent after the first step."""
+    def sent(self, kind: str) -> float:
+        """What is counted under a key after the first step."""
         return self.ends[-1].sent[kind] - self.ends[0].sent[kind]
 
     def bytes_per_step(self, *kinds: str) -> float:
         """Bytes that calls of these kinds send in a step."""
-        return sum(self.sent(kind).bytes for kind in kinds) / (len(self.ends) - 1)
+        return sum(self.sent(kind) for kind in kinds) / (len(self.ends) - 1)
 
     def share_of_time(self) -> float:
         """The share of the time that is spent in messages."""
-        return sum(self.sent(kind).seconds for kind in KINDS) / (self.ends[-1].seconds - self.ends[0].seconds)
+        return self.sent(WAITING) / (self.ends[-1].seconds - self.ends[0].seconds)
 
     def loopback_per_step(self) -> float | None:
         """Bytes that all programs of the machine have sent to it in the time of a step."""

@@ -32,7 +32,7 @@ def sent(rows, batch_size, vocabulary=100, embedding_optimizer="dense"):
         steps = StepMessages(totals)
         fitted = {"shuffle": False, "device": "cpu", "check_data": False, "verbose": 0, "callbacks": [steps]}
         model.fit(rows, batch_size=batch_size, **fitted)
-    return steps.bytes_per_step("all_gather"), steps.bytes_per_step("all_reduce")
+    return steps.bytes_per_step("all_gather", "batch_isend_irecv"), steps.bytes_per_step("all_reduce")
 
 
 def rows_with(distinct_users, processes, vocabulary=100):

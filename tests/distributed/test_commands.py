@@ -11,6 +11,7 @@ from torchrun import CONFIG, torchrun
 
 from nextrec_like.cli import main
 from nextrec_like.comparison import compare, read_results
+from nextrec_like.comparison.identity import run_key
 from nextrec_like.config import load_config
 
 COMPARISON = "comparison: {weightings: [uncertainty], tuned_fixed: {trials: 2}, single_task: null}\n"
@@ -112,6 +113,12 @@ def test_compare_trains_each_variant_in_all_processes(ranks, tmp_path, monkeypat
     assert silent == []
     assert results == same
     assert not any("each in 2 processes" in line for line in repeated[0][0]), "all is done"
+
+
+def test_a_run_of_two_processes_is_another_than_that_of_one(tmp_path):
+    (tmp_path / "small.yaml").write_text(CONFIG)
+    config = load_config(tmp_path / "small.yaml")
+    assert run_key(config, 0, "data", 2) != run_key(config, 0, "data") == run_key(config, 0, "data", 1)
 
 
 def test_jobs_are_refused_where_all_processes_share_a_training(ranks, tmp_path):

@@ -17,7 +17,7 @@ from nextrec_like.training.device import resolve_device
 
 LOST = "error: Another process of this job has ended; what it said last is the cause."
 
-DAMAGED = "error: In process 1 of 2: small.yaml:10:1: File `part.parquet` is damaged."
+DAMAGED = "error: In process 1 of 2: small.yaml:12:1: File `part.parquet` is damaged."
 
 
 @pytest.fixture(scope="module")

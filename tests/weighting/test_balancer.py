@@ -8,6 +8,7 @@ from torch import nn
 from nextrec_like import Callback, Task
 from nextrec_like.data.packed import pack
 from nextrec_like.data.tables import read_table
+from nextrec_like.distributed import Sum
 from nextrec_like.layers import EmbeddingTable, select_rows
 from nextrec_like.objectives import LOSSES, OBJECTIVES, TaskLosses, build_losses, build_objective
 from nextrec_like.weighting import WEIGHTINGS, Balancer, Weighting, build_weighting
@@ -109,7 +110,7 @@ def test_layers_of_one_task_descend_its_loss_also_where_its_weight_is_negative()
     parts = [all_observed([shared * first, shared * second * 5]) for _ in range(2)]
     for part in parts:
         part.values[:] = [value.sum() for value in part.values]
-    Balancer(weighting, Site([shared], [], ["a", "b"])).backward(parts, torch.ones(2, 2, dtype=torch.int64))
+    Balancer(weighting, Site([shared], [], ["a", "b"])).backward(parts, Sum(torch.ones(2, 2, dtype=torch.int64)))
     # d/dshared = 3 * 2 - 1 * 15; of the own layers 3 * 1 and |-1| * 5, each the mean of two equal parts
     assert shared.grad.tolist() == [-9.0]
     assert (first.grad.tolist(), second.grad.tolist()) == ([3.0], [5.0])
