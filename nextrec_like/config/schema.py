@@ -13,7 +13,7 @@ from nextrec_like.config.section import Files, NamedModel, OneOrMore, Section, e
 from nextrec_like.data.columns import IdColumn, NumericColumn, SequenceColumn
 from nextrec_like.data.splits import split_random
 from nextrec_like.data.synthetic import synthetic_funnel
-from nextrec_like.errors import DivergedError, InputError
+from nextrec_like.errors import DivergedError, InputError, LostProcessError
 from nextrec_like.features import DenseFeature, SequenceFeature, SparseFeature
 from nextrec_like.tasks import Task
 from nextrec_like.training.checkpoint import CheckpointParams
@@ -220,11 +220,9 @@ class Config(Section):
         """Adds the place in the configuration to an `InputError`: the key in these sections that it is about."""
         try:
             yield
-        except ConfigError:
+        except (ConfigError, DivergedError, LostProcessError):
             raise
         except InputError as error:
-            if isinstance(error, DivergedError):
-                raise
             message = str(error).replace("`loss_weights`", "`weighting`")  # the argument of `compile`, here a section
             raise ConfigError(f"{self._document.closest(message, sections)}: {message}") from error
 

@@ -214,5 +214,5 @@ def _peers() -> Iterator[None]:
         if "time" in str(error).lower() and "out" in str(error).lower():
             what = "Another process did not answer within the time limit; is each of them given the same work?"
         else:
-            what = "Another process of this job has ended; what it said last is the cause."
+            what = "Another process of this job has ended: it was killed, or has said why."
         raise LostProcessError(what) from error

@@ -212,7 +212,7 @@ def _peers() -> Iterator[None]:
         if "gloo" not in str(error):
             raise
         raise LostProcessError(
-            "Another process of this job has ended or does not answer; what it said last is the cause."
+            "Another process of this job has ended or does not answer: it was killed, or has said why."
         ) from error
 
 

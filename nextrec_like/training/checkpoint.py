@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import DivergedError, InputError, check_keys, number_in, positive_int
 from nextrec_like.memory import available_memory
 from nextrec_like.storage.lock import locked
+from nextrec_like.storage.paths import named_path
 from nextrec_like.training.background import Background
 from nextrec_like.training.callbacks import Callback
 from nextrec_like.training.checkpoint_folder import SHARDS, CheckpointFolder, Position
@@ -82,7 +84,8 @@ class Checkpoint(Callback):
         self.params, self.resumes = params, bool(resume)
         self.may_change = _checked_changes(resume)
         # Absolute, because the program may change its folder while it trains.
-        self.folder = CheckpointFolder(new_folder(folder, "checkpoint_dir").absolute(), params.keep_last)
+        path = new_folder(folder, "checkpoint_dir") if current().is_first else named_path("`checkpoint_dir`", folder)
+        self.folder = CheckpointFolder(path.absolute(), params.keep_last)
         self.description: dict[str, Any] = {}
         self._saved_at = time.monotonic()
         self._saved: Position | None = None

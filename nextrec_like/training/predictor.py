@@ -162,7 +162,9 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         with processes.one_voice(), ExitStack() as stack:
             with processes.together():
                 kept = checked_keep(keep, data, output_names(self.tasks))
-                file = None if output is None else checked_output(output, data)
+                file = None if output is None else Path(output)
+                if output is not None and processes.is_first:
+                    file = checked_output(output, data)
                 if kept and file is None:
                     raise InputError("`keep` needs an `output` file to write the columns to.")
                 data, rows = self._to_predict(data, Reading(streaming), file is not None)

@@ -15,7 +15,7 @@ from nextrec_like.cli import main
 from nextrec_like.distributed.join import current
 from nextrec_like.training.device import resolve_device
 
-LOST = "error: Another process of this job has ended; what it said last is the cause."
+LOST = "error: Another process of this job has ended: it was killed, or has said why."
 
 DAMAGED = "error: In process 1 of 2: small.yaml:12:1: File `part.parquet` is damaged."
 
