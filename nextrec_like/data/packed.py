@@ -76,10 +76,11 @@ class PackedData:
         """Nothing else."""
         return "over all rows in memory"
 
-    def fingerprint(self) -> dict[str, str]:
+    def fingerprint(self, *, labels: bool = True) -> dict[str, str]:
         """Digests of the labels and of all values."""
+        digest = f", {digest_of(self.label_blocks())}" if labels else ""
         values = [array for array in self.arrays() if array is not None]
-        return {"labels": f"{len(self)} rows, {digest_of(self.label_blocks())}", "values": digest_of(values)}
+        return {"labels": f"{len(self)} rows{digest}", "values": digest_of(values)}
 
     def split(self, share: float, seed: int) -> tuple["PackedData", "PackedData"]:
         """All but a share of the rows, drawn at random, and that share, each in their order.

@@ -20,8 +20,11 @@ class Rows(Protocol):
     def order(self) -> str:
         """What the order of a shuffled epoch depends on, besides the generator."""
 
-    def fingerprint(self) -> dict[str, str]:
-        """Digests: of the ``labels`` in order, from any source; of the ``values`` in memory, or of the ``files``."""
+    def fingerprint(self, *, labels: bool = True) -> dict[str, str]:
+        """Digests: of the ``labels`` in order, from any source; of the ``values`` in memory, or of the ``files``.
+
+        Without labels that of the former is left out.
+        """
 
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks that fit in memory; without labels if they were not asked for."""

@@ -76,10 +76,10 @@ class StreamedData:
         digest = blake2b(repr(self._sizes).encode(), digest_size=8).hexdigest()
         return f"streamed in windows of {self.shuffle_rows} from {len(self._sizes)} row groups {digest}"
 
-    def fingerprint(self) -> dict[str, str]:
+    def fingerprint(self, *, labels: bool = True) -> dict[str, str]:
         """Digests of the labels, and of what the files say of their columns: sizes, encodings, extremes."""
-        labels = f"{len(self)} rows, {digest_of(self.label_blocks())}"
-        return {"labels": labels, "files": self.source.fingerprint}
+        digest = f", {digest_of(self.label_blocks())}" if labels else ""
+        return {"labels": f"{len(self)} rows{digest}", "files": self.source.fingerprint}
 
     def blocks(self) -> Iterator[PackedData]:
         """All rows in order, in blocks of `BLOCK_ROWS`."""

@@ -6,6 +6,7 @@ Both are notes in the stores by which processes find each other: in that of thei
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -44,7 +45,8 @@ def cause(error: InputError | KeyboardInterrupt) -> InputError | KeyboardInterru
     """
     if not (dist.is_available() and dist.is_initialized()):
         return error
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that of torchrun would keep this process from saying it
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # that of torchrun would keep this process from saying it
     faults = [each for each in _chain(error) if isinstance(each, InputError)]
     lost = next((each for each in faults if isinstance(each, LostProcessError)), None)
     is_fault, rank = bool(faults) and lost is None, dist.get_rank()

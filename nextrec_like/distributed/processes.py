@@ -1,6 +1,7 @@
 """The processes that train one model, and what they send each other."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ from torch import Tensor
 
 from nextrec_like.batch import Share
 from nextrec_like.errors import InputError, InputWarning, LostProcessError
+
+LOST = re.compile(r"gloo|nccl|socket|connection|peer|tim(ed|e) ?out", re.IGNORECASE)
+TOO_LATE = re.compile(r"tim(ed|e) ?out", re.IGNORECASE)
+"""Words of torch for a process that is gone, or that does not answer."""
 
 T = TypeVar("T")
 
@@ -120,6 +125,16 @@ class Processes:
         text = torch.frombuffer(bytearray(json.dumps(value).encode() + b" "), dtype=torch.uint8)
         return [json.loads(bytes(each.tolist())) for (each,) in self.exchange([text])]
 
+    def check_call(self, name: str) -> None:
+        """Raises an `InputError` in all processes if they are about to do different things."""
+        first, *others = self.gather(name)
+        for rank, other in enumerate(others, 1):
+            if other != first:
+                raise InputError(
+                    f"Process {rank} of {self.size} calls `{other}` while process 0 calls `{first}`; all processes "
+                    f"have to make the same calls."
+                )
+
     def check_same(self, what: str, value: Any) -> None:  # noqa: ANN401
         """Raises an `InputError` in all processes if their values, JSON-ready, differ."""
         first, *others = self.gather(value)
@@ -151,14 +166,16 @@ class Processes:
             known = getattr(torch, kind.removeprefix("torch."))
             given[name] = tensors[name].contiguous() if self.is_first else torch.empty(shape, dtype=known)
             with _peers():
-                dist.broadcast(given[name], src=0)
+                dist.broadcast(given[name].flatten().view(torch.uint8), src=0)
         return given
 
     def make_equal(self, tensors: Sequence[Tensor]) -> None:
         """Gives tensors, of the same shapes in all processes, the values that they have in the first one."""
         for tensor in tensors if self.size > 1 else ():
-            with torch.no_grad(), _peers():
-                dist.broadcast(tensor.detach(), src=0)
+            values = tensor.detach().contiguous()
+            with _peers():
+                dist.broadcast(values.flatten().view(torch.uint8), src=0)  # gloo does not know all types
+            tensor.detach().copy_(values)
 
     @contextmanager
     def one_voice(self) -> Iterator[None]:
@@ -191,7 +208,7 @@ class Processes:
         if not found:
             return
         text = faults[found[0]]
-        place = "" if len(set(faults)) == 1 else f"In process {found[0]} of {self.size}: "
+        place = "" if found[0] == 0 or len(set(faults)) == 1 else f"In process {found[0]} of {self.size}: "
         raise (type(fault) if fault is not None and str(fault) == text else InputError)(f"{place}{text}") from fault
 
     def _lengths(self, own: Sequence[int]) -> list[list[int]]:
@@ -211,7 +228,9 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "time" in str(error).lower() and "out" in str(error).lower():
+        if not LOST.search(str(error)):
+            raise
+        if TOO_LATE.search(str(error)):
             what = "Another process did not answer within the time limit; is each of them given the same work?"
         else:
             what = "Another process of this job has ended: it was killed, or has said why."

@@ -129,6 +129,9 @@ class TableGradients:
         gradients = [rows.gradient() for rows in self.tables]
         return [gradient.values for gradient in gradients if gradient is not None]
 
+    def agree(self, processes: Processes) -> None:
+        """Before weights are made equal: has all processes hold the same tables."""
+
     def sum_over(self, processes: Processes) -> None:
         """Makes the gradients those of all processes."""
         sum_over(processes, [rows for rows in self.tables if rows.weight.requires_grad])

@@ -7,7 +7,6 @@ from pathlib import Path
 from nextrec_like.config import Config, resolve
 from nextrec_like.config.document import read_document
 from nextrec_like.distributed.job import remember, remembered
-from nextrec_like.distributed.join import restarts
 from nextrec_like.errors import InputError, check_keys
 from nextrec_like.runs.folder import CHECKPOINTS, CONFIG, METRICS, numbered, write_description
 from nextrec_like.training.callbacks import Callback
@@ -36,7 +35,7 @@ class DescribesRun(Callback):
 
 
 def run_to_go_on_with(
-    config: Config, resume: bool, may_change: Collection[str], say: Callable[[str], None]
+    config: Config, resume: bool, may_change: Collection[str], say: Callable[[str], None], *, after_restart: bool
 ) -> str | None:
     """The run that this job had begun when torchrun started it again, or else what is to be resumed; None for neither.
 
@@ -45,8 +44,9 @@ def run_to_go_on_with(
         resume: Whether to resume the newest run of its name.
         may_change: As in `run_to_resume`.
         say: As in `run_to_resume`.
+        after_restart: Whether torchrun has started it again.
     """
-    begun = remembered(_note(config)) if restarts() > 0 and config.checkpoints is not False else None
+    begun = remembered(_note(config)) if after_restart and config.checkpoints is not False else None
     if begun is not None and (Path(begun) / CONFIG).is_file():
         folder = run_to_resume(config, may_change, say, Path(begun))
     else:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from nextrec_like.config import Config, resolve
 from nextrec_like.distributed import Processes
-from nextrec_like.errors import InputError
 from nextrec_like.runs.folder import new_run, same_run
 from nextrec_like.runs.resume import note_run
-from nextrec_like.training.same_training import differences
+from nextrec_like.training import same_training
 
 
 def check_alike(processes: Processes, config: Config) -> None:
@@ -18,16 +17,9 @@ def check_alike(processes: Processes, config: Config) -> None:
     Raises:
         InputError: In all of them, if they differ; it lists the differences of one process.
     """
-    if processes.size == 1:
-        return
-    first, *others = processes.gather({**resolve(config), "comparison": config.comparison.model_dump()})
-    for rank, other in enumerate(others, 1):
-        found = [text for _, text in differences(first, other, words=("is", f"in process {rank} it is"))]
-        if found:
-            raise InputError(
-                f"Process {rank} of {processes.size} is given another configuration than process 0: "
-                f"{'; '.join(found)}. Give all the same."
-            )
+    if processes.size > 1:
+        given = {**resolve(config), "comparison": config.comparison.model_dump()}
+        same_training.check_alike(processes, "configuration", given)
 
 
 @contextmanager
@@ -38,6 +30,6 @@ def run_folder(processes: Processes, config: Config, old: Path | None) -> Iterat
         def enter() -> str:
             folder = stack.enter_context(new_run(config) if old is None else same_run(old))
             note_run(config, folder)
-            return str(folder)
+            return str(folder.absolute())
 
         yield Path(processes.from_first(enter))

@@ -17,7 +17,7 @@ from nextrec_like.config.data import PARTS, Part, is_streamed
 from nextrec_like.data.packed import PackedData
 from nextrec_like.data.streaming import StreamedData
 from nextrec_like.distributed import Processes
-from nextrec_like.distributed.join import current
+from nextrec_like.distributed.join import current, restarted
 from nextrec_like.errors import within
 from nextrec_like.models import Model
 from nextrec_like.runs.describe import describe_data, describe_model
@@ -59,7 +59,8 @@ def train(config: Config, *, resume: bool = False, may_change: Collection[str] =
     with processes.one_voice():
         check_alike(processes, config)
         say = echo if echo is not None and processes.is_first else _silent
-        old = processes.from_first(lambda: run_to_go_on_with(config, resume, may_change, say))
+        again = restarted(processes)
+        old = processes.from_first(lambda: run_to_go_on_with(config, resume, may_change, say, after_restart=again))
         return _train(processes, config, None if old is None else Path(old), say, verbose=echo is not None)
 
 

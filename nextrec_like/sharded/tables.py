@@ -89,6 +89,12 @@ class ShardedTables(TableGradients):
         if whole:
             self._gather(processes)
 
+    def agree(self, processes: Processes) -> None:
+        """What is too large for one of them, none has whole."""
+        if not self._are_whole(processes):
+            for table in self.sharded:
+                table.weight.data = table.weight.new_empty(0, table.dim)
+
     def place(self, processes: Processes, device: torch.device, seed: int) -> bool:
         """Gives each process its part; whether the tables would fit in each."""
         if processes.size < 2:

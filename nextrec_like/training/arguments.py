@@ -8,7 +8,7 @@ from torch import nn
 from nextrec_like.data.audit import audit, describe
 from nextrec_like.data.checks import warn_of_labels
 from nextrec_like.data.source import Rows
-from nextrec_like.distributed.join import current, restarts
+from nextrec_like.distributed.join import current
 from nextrec_like.errors import InputError, number_in, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.objectives import Objective
@@ -19,9 +19,19 @@ from nextrec_like.training.settings import Settings
 
 
 def checkpoint_in(
-    folder: str | Path | None, params: Mapping[str, object] | None, resume: bool | Sequence[str]
+    folder: str | Path | None,
+    params: Mapping[str, object] | None,
+    resume: bool | Sequence[str],
+    *,
+    after_restart: bool = False,
 ) -> Checkpoint | None:
-    """The checkpoints in a folder; None without one. After a restart by torchrun the training goes on from them.
+    """The checkpoints in a folder; None without one.
+
+    Args:
+        folder: As given to `fit`, like the following.
+        params: When to save.
+        resume: Whether to go on from them.
+        after_restart: Whether torchrun has started this training again, which then goes on in any case.
 
     Raises:
         InputError: If an argument is not valid, or has no use without a folder.
@@ -33,7 +43,7 @@ def checkpoint_in(
         if params is not None:
             raise InputError("`checkpoint_params` needs a `checkpoint_dir` to save to.")
         return None
-    return Checkpoint(folder, checked, resume or restarts() > 0)
+    return Checkpoint(folder, checked, resume or after_restart)
 
 
 def check_validation(settings: Settings, parts: Compiled, has_data: bool, valid_split: float | None) -> None:

@@ -130,6 +130,7 @@ class Checkpoint(Callback):
 
     def on_epoch_end(self, trainer: "Trainer") -> None:
         """Saves the epoch."""
+        trainer.should_stop = trainer.processes.any(trainer.should_stop)
         self._save(trainer, True)
         trainer.interrupts.check()
 

@@ -15,7 +15,7 @@ from nextrec_like.data.packed import PackedData
 from nextrec_like.data.source import Rows
 from nextrec_like.data.streaming import StreamedData
 from nextrec_like.data.tables import TableLike
-from nextrec_like.distributed.join import current
+from nextrec_like.distributed.join import current, restarted
 from nextrec_like.errors import InputError, warn, within
 from nextrec_like.layers import EmbeddingTable
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
@@ -37,7 +37,7 @@ from nextrec_like.training.monitor import MonitorSpec
 from nextrec_like.training.predictor import Predictor
 from nextrec_like.training.randomness import fingerprint, initialize, seeded
 from nextrec_like.training.reading import Reading, split_rows
-from nextrec_like.training.same_training import check_alike, description
+from nextrec_like.training.same_training import check_same_training, description
 from nextrec_like.training.saving import SHARDS, describe
 from nextrec_like.training.settings import Settings, checked_switch
 from nextrec_like.training.trainer import Trainer
@@ -250,6 +250,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             KeyboardInterrupt: After Ctrl-C; with a `checkpoint_dir` also after SIGTERM, when the state is saved.
         """
         processes = current()
+        processes.check_call("fit")
+        again = restarted(processes)
         with processes.one_voice():
             with processes.together():
                 parts = self._compiled()
@@ -270,7 +272,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                     max_skipped_steps=max_skipped_steps,
                     verbose=verbose,
                 )
-                checkpoint = checkpoint_in(checkpoint_dir, checkpoint_params, resume)
+                checkpoint = checkpoint_in(checkpoint_dir, checkpoint_params, resume, after_restart=again)
                 check_validation(settings, parts, valid_data is not None, valid_split)
                 target = resolve_device(device)
                 reading = Reading(streaming, cache_dir, device_data)
@@ -306,7 +308,9 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 )
             if checkpoint is not None or processes.size > 1:
                 told = description(trainer, describe(self), settings.seed)
-                check_alike(processes, told)
+                check_same_training(
+                    processes, told, fits_before=self.num_fits, has_checkpoint_dir=checkpoint is not None
+                )
             if checkpoint is not None:
                 checkpoint.description = told
             fix = "lower it, raise `accumulate_steps`, use `precision` bf16, or give `device_data=False`"
@@ -351,6 +355,7 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
             if not self.is_fitted:
                 self._constructed = initialize(self, self._constructed)
             self.to(trainer.device)
+            trainer.parts.tables.agree(trainer.processes)
             trainer.processes.make_equal(list(self.state_dict().values()))
             trainer.parts.to(trainer.device)
             trainer.hold_rows(device_data)

@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM wait for the end of a step."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -62,7 +63,7 @@ class Interrupts:
 
     def __init__(self, processes: Processes = ALONE) -> None:
         self.number: int | None = None
-        self._processes = processes
+        self._processes, self._parent = processes, os.getppid()
         self._at_once = False
 
     @contextmanager
@@ -81,22 +82,29 @@ class Interrupts:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within the context already the first signal interrupts: nothing is half done."""
+        """Within the context already the first signal interrupts: nothing is half done.
+
+        Of several processes each would be interrupted somewhere else, so they wait for the next `check`.
+        """
         self.check()
-        self._at_once = True
+        self._at_once = self._processes.size == 1
         try:
             yield
         finally:
             self._at_once = False
 
     def check(self) -> None:
-        """Raises `Interrupted` if a signal has come, to any process."""
-        if self._processes.any(self.number is not None):
+        """Raises `Interrupted` if a signal has come, to any process, or what has started several of them has ended."""
+        if self._processes.any(self.number is not None or self._is_left_alone()):
             self._end()
+
+    def _is_left_alone(self) -> bool:
+        return self._processes.size > 1 and os.getppid() != self._parent
 
     def _end(self) -> None:
         number = signal.SIGTERM if self.number is None else self.number
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}", number)
+        by = "the end of the program that had started this process" if self._is_left_alone() else ""
+        raise Interrupted(f"interrupted by {by or signal.Signals(number).name}", number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:

@@ -99,13 +99,14 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             InputError: For data or arguments that break a rule.
         """
         processes = current()
+        processes.check_call("evaluate")
         with processes.one_voice():
             with processes.together():
                 metrics = check_metrics(metrics)
                 rows = self._rows(data, labels=True, metrics=metrics, group_id=group_id, reading=Reading(streaming))
                 placed, target = self._placed(rows, device)
             self._place_tables(target)
-            processes.check_same("rows", rows.fingerprint() if processes.size > 1 else None)
+            self._check_same(rows, processes, labels=True)
             return evaluate_rows(self, self.objective, placed, target, metrics, processes)
 
     @overload
@@ -159,6 +160,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
             InputError: For data or arguments that break a rule.
         """
         processes = current()
+        processes.check_call("predict")
         with processes.one_voice(), ExitStack() as stack:
             with processes.together():
                 kept = checked_keep(keep, data, output_names(self.tasks))
@@ -170,7 +172,7 @@ class Predictor(nn.Module, metaclass=ABCMeta):
                 data, rows = self._to_predict(data, Reading(streaming), file is not None)
                 predictions = self._predictions(*self._placed(rows, device), processes)
                 stack.enter_context(closing(predictions))  # so that no thread reads on if writing fails
-            processes.check_same("rows", len(rows))
+            self._check_same(rows, processes, labels=False)
             if file is not None:
                 return self._write_predictions(file, predictions, data, kept, len(rows), processes)
             parts = list(predictions)
@@ -226,6 +228,12 @@ class Predictor(nn.Module, metaclass=ABCMeta):
 
     def _write_shards(self, folder: str | Path) -> Path | None:
         """Where all processes have written tables that none of them has as a whole."""
+
+    def _check_same(self, rows: Rows, processes: Processes, *, labels: bool) -> None:
+        """Raises if processes would put together what different models say of different rows."""
+        if processes.size > 1:
+            processes.check_same("rows", rows.fingerprint(labels=labels))
+            processes.check_same("weights of the model", fingerprint(self))
 
     def _placed(self, rows: Rows, device: str | torch.device) -> tuple[Rows, torch.device]:
         """The rows on the device, with the model, where they fit; and the device."""

@@ -9,7 +9,7 @@ from nextrec_like.data.source import Rows
 from nextrec_like.data.streaming import row_bytes
 from nextrec_like.errors import InputError
 from nextrec_like.features import FeatureSet
-from nextrec_like.memory import available_memory
+from nextrec_like.memory import memory_of_process
 from nextrec_like.storage.paths import named_path
 from nextrec_like.tasks import TaskSet
 
@@ -82,4 +82,4 @@ def files_to_stream(
     if streaming is True:
         return files
     packed = ParquetBlocks(files, []).num_rows * row_bytes(features, tasks)
-    return files if packed > MEMORY_SHARE * available_memory() else None
+    return files if packed > MEMORY_SHARE * memory_of_process() else None

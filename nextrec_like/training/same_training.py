@@ -79,28 +79,44 @@ def check_same(saved: Mapping[str, Any], now: Mapping[str, Any], may_change: Col
         )
 
 
-def check_alike(processes: Processes, own: Mapping[str, Any]) -> None:
-    """Compares what all processes of a training are given.
+def check_alike(processes: Processes, what: str, given: Mapping[str, Any]) -> None:
+    """Compares what all processes are given.
 
     Args:
         processes: The processes.
-        own: Description of the training in this one.
+        what: What it is for, such as a training.
+        given: To this process, JSON-ready.
 
     Raises:
-        InputError: In all of them, if arguments or data differ; it lists the differences of one process.
+        InputError: In all of them, if it differs; it lists the differences of one process.
     """
-    first, *others = processes.gather(own)
+    first, *others = processes.gather(given)
     for rank, other in enumerate(others, 1):
-        words = "is", f"in process {rank} it is"
-        parts = [differences(first[part], other[part], words=words) for part in ("arguments", "data", "made with")]
-        arguments, data, elsewhere = ([text for _, text in part] for part in parts)
-        if found := arguments + data:
+        found = [text for _, text in differences(first, other, words=("is", f"in process {rank} it is"))]
+        if found:
             raise InputError(
-                f"Process {rank} of {processes.size} is given another training than process 0: {'; '.join(found)}. "
-                f"Give all the same arguments and data."
+                f"Process {rank} of {processes.size} is given another {what} than process 0: {'; '.join(found)}. Give "
+                f"all the same."
             )
-        if elsewhere:
-            warn(f"The processes of this training work under different conditions: {'; '.join(elsewhere)}.")
+
+
+def check_same_training(processes: Processes, own: Mapping[str, Any], **others: object) -> None:
+    """Compares what all processes of a training are given; warns if they compute with different things.
+
+    Args:
+        processes: The processes.
+        own: What `description` says in this one.
+        others: Further things on which it depends that all make the same calls.
+
+    Raises:
+        InputError: In all of them, if arguments or data differ.
+    """
+    check_alike(processes, "training", {**own["arguments"], **own["data"], **others})
+    first, *rest = processes.gather(own["made with"])
+    for rank, other in enumerate(rest, 1):
+        found = [text for _, text in differences(first, other, words=("is", f"in process {rank} it is"))]
+        if found:
+            warn(f"The processes of this training work under different conditions: {'; '.join(found)}.")
 
 
 def differences(

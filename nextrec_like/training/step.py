@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from math import ceil
 
 import torch
 from torch import Tensor, nn
 
-from nextrec_like.batch import Batch, Share
+from nextrec_like.batch import Batch
 from nextrec_like.distributed import ALONE, Processes, Sum
 from nextrec_like.objectives import TaskLosses
 from nextrec_like.training.buffers import Buffers
@@ -144,7 +145,8 @@ class Stepper:
         count = self.parts.accumulate_steps
         if self.processes.size == 1:
             count = max(1, min(count, len(batch) // 2))
-        return [batch.slice(*Share(index, count).of(0, len(batch))) for index in range(count)]
+        bounds = [-(-len(batch) * index // count) for index in range(count + 1)]  # the first part is not empty
+        return [batch.slice(*part) for part in pairwise(bounds)]
 
     def _counts(self, batch: Batch) -> Sum | None:
         """Observed rows of each part in all processes, shape ``(P, T)``; None if there is one part and process."""

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from rank_trainings import make_model, make_rows
 from safetensors.numpy import load_file
-from torchrun import FAULTY, errors, finished, torchrun
+from torchrun import FAULTY, errors, finished, torchrun, two_machines
 
 from nextrec_like import InputError
 from nextrec_like.cli import main
@@ -48,6 +48,14 @@ def test_a_process_that_fails_costs_only_a_restart(fault, rank, step, said, undi
     run = tmp_path / "runs" / "small-002"
     assert weights(run) == weights(undisturbed)
     assert json.loads((run / "metrics.json").read_text()) == json.loads((undisturbed / "metrics.json").read_text())
+
+
+def test_machines_restart_together(undisturbed, tmp_path):
+    command = ("killed", 1, 20, "train", "small.yaml")
+    ended = two_machines(tmp_path, *command, program=FAULTY, restarts=3)
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    assert f"going on with {tmp_path}/runs/small-001" in "".join(out for _, out, _ in ended)
+    assert weights(tmp_path / "runs" / "small-001") == weights(undisturbed)
 
 
 def test_without_restarts_the_first_process_says_that_another_has_ended(tmp_path):

@@ -5,7 +5,10 @@ import signal
 import subprocess
 import sys
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from ranks import free_port
 
 COMMAND = ("-m", "nextrec_like")
 FAULTY = (str(Path(__file__).parent / "faulty.py"),)
@@ -34,6 +37,16 @@ def torchrun(folder, *arguments, program=COMMAND, restarts=0):
     (folder / "small.yaml").write_text(CONFIG)
     options = ["--nproc-per-node", "2", "--max-restarts", str(restarts)]
     return finished(folder, ["-m", "torch.distributed.run", *options, *program, *arguments])
+
+
+def two_machines(folder, *arguments, program=COMMAND, restarts=0):
+    """As `torchrun`, with a process on each of two machines, which are this one; gives what both have to give."""
+    (folder / "small.yaml").write_text(CONFIG)
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{free_port()}", "--local-addr", "localhost"]
+    options = ["--nnodes", "2", "--nproc-per-node", "1", "--max-restarts", str(restarts), *meeting]
+    command = ["-m", "torch.distributed.run", *options, *program, *arguments]
+    with ThreadPoolExecutor(2) as machines:
+        return list(machines.map(lambda _: finished(folder, command), range(2)))
 
 
 def finished(folder, arguments, **environment):
