@@ -167,6 +167,15 @@ def quality_cell(row: dict[str, Any]) -> str:
     return f"{row['task']} {row['auc']:.4f} ({row['difference']:+.4f} ± {row['half_width']:.4f})"
 
 
+def _profile(rows: list[dict[str, Any]]) -> str:
+    """Milliseconds of a step by what is done."""
+    found = [row for row in rows if row["case"] == "profile"]
+    if not found:
+        return ""
+    lines = [[row["group"], *(number(each, 1) for each in row["parts"].values())] for row in found]
+    return table([f"ms of a step, `{found[0]['training']}`", *found[0]["parts"]], lines)
+
+
 def scaling(rows: list[dict[str, Any]]) -> str:
     """The targets; speed of two processes beside one; bytes of a step, by number of processes and batch size."""
     judged = [target.row({"scaling": {"results": rows}}) for target in TARGETS if target.benchmark == "scaling"]
@@ -183,7 +192,7 @@ def scaling(rows: list[dict[str, Any]]) -> str:
         if row["case"] == "speed"
     ]
     header = ["training", "one process, samples/s", "two", "ratio", "ratio of two that train apart", "in messages"]
-    first = f"{table(TARGET_HEADER, judged)}\n{table(header, speeds)}"
+    first = f"{table(TARGET_HEADER, judged)}\n{table(header, speeds)}\n{_profile(rows)}"
     sent = [
         [
             str(row["processes"]),

@@ -171,8 +171,11 @@ def layer_weights():
 def test_scaling_compares_processes_and_counts_their_bytes(run):
     sizes = ("--rows", 400, "--vocabulary", 50, "--batch-size", 100, "--rounds", 1)
     written = run("scaling.py", *sizes, "--large", 50, "--batch-sizes", 4000, "--processes", 2, writes="scaling")
-    speeds, (sent,) = written["results"][:-1], written["results"][-1:]
+    (sent,) = written["results"][-1:]
+    speeds, parts = ([row for row in written["results"] if row["case"] == case] for case in ("speed", "profile"))
 
+    assert [row["group"] for row in parts] == ["alone", "together", "apart"]
+    assert all(row["parts"]["all"] > row["parts"]["forward"] + row["parts"]["backward"] > 0 for row in parts)
     assert [row["training"] for row in speeds] == ["fixed weights", "rowwise_adagrad", "grad_norm"]
     assert all(row["speedup"] > 0 and row["apart"] > 0 and 0 < row["in_messages"] < 1 for row in speeds)
     assert (sent["distinct_rows"], sent["whole_tables"]) == (500, 500 * 16 * 4)  # all 50 values of 10 columns

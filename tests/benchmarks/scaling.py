@@ -26,19 +26,23 @@ from workload import Workload
 sys.path.append(str(Path(__file__).resolve().parents[1] / "distributed"))
 
 from ranks import Pool
-from scaling_rank import TRAININGS, epoch, prepare, step_bytes
+from scaling_rank import TRAININGS, epoch, prepare, profile, step_bytes
 
 LIMIT = 600.0
 """Seconds that an epoch may take."""
 STEPS_OF_BYTES = 4
+PROFILED = "rowwise_adagrad"
 
 
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(1)
     workload = Workload(arguments.rows, arguments.vocabulary, arguments.batch_size)
-    results = speeds(workload, arguments.rounds)
+    results = list(speeds(workload, arguments.rounds))
     for row in results:
+        if row["case"] == "profile":
+            print(f"{row['group']}: " + ", ".join(f"{name} {each:.1f}" for name, each in row["parts"].items()) + " ms")
+            continue
         print(
             f"{row['training']:20s}{row['alone']:>10,.0f} samples/s alone{row['together']:>10,.0f} in two processes:"
             f"{row['speedup']:>5.2f} times, apart {row['apart']:.2f}; {row['in_messages']:.0%} of the time in messages"
@@ -66,8 +70,8 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def speeds(workload: Workload, rounds: int) -> list[dict[str, Any]]:
-    """A row per training."""
+def speeds(workload: Workload, rounds: int) -> Iterator[dict[str, Any]]:
+    """A row per training, and what a step of one of them consists of."""
     with pool(1) as alone, pool(2) as together, pool(2) as apart:
         groups = {"alone": alone, "together": together, "apart": apart}
         for name, group in groups.items():
@@ -78,7 +82,12 @@ def speeds(workload: Workload, rounds: int) -> list[dict[str, Any]]:
             for name, group in groups.items()
         }
         figures = alternate(loops, rounds)
-    return [speed(training, {name: figures[training, name] for name in groups}) for training in TRAININGS]
+        for training in TRAININGS:
+            yield speed(training, {name: figures[training, name] for name in groups})
+        for name, group in groups.items():
+            answers = group.run(profile, PROFILED, workload, limit=LIMIT)
+            parts = {part: mean(answer[part] for answer in answers) for part in answers[0]}
+            yield {"case": "profile", "training": PROFILED, "group": name, "parts": parts}
 
 
 def told_to_train(group: Pool, training: str, workload: Workload) -> Callable[[], dict[str, float]]:

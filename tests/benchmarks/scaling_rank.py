@@ -1,6 +1,9 @@
 """What each process of `scaling.py` does when it is told to."""
 
 import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from typing import Any
 
@@ -10,6 +13,10 @@ from messages import KINDS, StepMessages, counted
 from workload import Columns, Workload, make_data
 
 from nextrec_like.distributed.join import current
+from nextrec_like.optim.tables import TableRows
+from nextrec_like.training.forward import Forward
+from nextrec_like.training.step import Stepper
+from nextrec_like.weighting import Balancer
 
 FIXED = {"loss_weights": [0.3, 0.7]}
 TRAININGS: dict[str, dict[str, object]] = {
@@ -18,6 +25,13 @@ TRAININGS: dict[str, dict[str, object]] = {
     "grad_norm": {"loss_weights": "grad_norm"},
 }
 """Arguments of `compile`."""
+PARTS: dict[str, tuple[type, str]] = {
+    "forward": (Forward, "__call__"),
+    "backward": (Balancer, "_run"),
+    "joining rows": (TableRows, "take_joint"),
+    "update": (Stepper, "_update"),
+}
+"""What a step does, and the method that does it."""
 
 
 def prepare(apart: bool = False) -> None:
@@ -38,6 +52,32 @@ def epoch(training: str, workload: Workload) -> dict[str, float]:
         counter = StepMessages(totals)
         (record,) = _trained_before(training, workload).epochs(1, callbacks=[counter])
     return {"samples_per_second": record.samples_per_second, "in_messages": counter.share_of_time()}
+
+
+def profile(training: str, workload: Workload) -> dict[str, float]:
+    """Milliseconds of a step in each of `PARTS`, in messages, and in all."""
+    seconds = dict.fromkeys(PARTS, 0.0)
+    fit = _trained_before(training, workload)
+    with counted() as totals, ExitStack() as stack:
+        for name, (owner, method) in PARTS.items():
+            original = getattr(owner, method)
+            stack.callback(setattr, owner, method, original)
+            setattr(owner, method, _timed(original, name, seconds))
+        counter = StepMessages(totals)
+        (record,) = fit.epochs(1, callbacks=[counter])
+    steps = len(counter.ends)
+    found = {**{name: each / steps for name, each in seconds.items()}, "all": record.seconds / steps}
+    return {name: 1e3 * each for name, each in {**found, "messages": counter.seconds_per_step()}.items()}
+
+
+def _timed(method: Callable[..., Any], name: str, seconds: dict[str, float]) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        start = time.perf_counter()
+        result = method(*args)
+        seconds[name] += time.perf_counter() - start
+        return result
+
+    return run
 
 
 def step_bytes(workload: Workload) -> dict[str, Any]:

@@ -112,6 +112,10 @@ class StepMessages(Callback):
         """Bytes that calls of these kinds send in a step."""
         return sum(self.sent(kind) for kind in kinds) / (len(self.ends) - 1)
 
+    def seconds_per_step(self) -> float:
+        """Time in messages in a step."""
+        return self.sent(WAITING) / (len(self.ends) - 1)
+
     def share_of_time(self) -> float:
         """The share of the time that is spent in messages."""
         return self.sent(WAITING) / (self.ends[-1].seconds - self.ends[0].seconds)
