@@ -67,6 +67,12 @@ def _kills(rows: Rows) -> list[str]:
     return _survived(rows, "kills", "survived")
 
 
+def _jobs(rows: Rows) -> list[str]:
+    survived = sum(row["jobs"] - len(row["faults"]) for row in rows)
+    jobs, kills = (sum(row[name] for row in rows) for name in ("jobs", "kills"))
+    return _verdict(f"{survived} of {jobs}, with {kills} kills", survived == jobs)
+
+
 def _faults(rows: Rows) -> list[str]:
     return _survived([row for row in rows if row["operation"] not in AFTERWARDS], "cases", "survived")
 
@@ -98,6 +104,7 @@ def _growth(rows: Rows) -> list[str]:
 
 TARGETS: list[tuple[str, str, str, Callable[[Rows], list[str]]]] = [
     ("random kills survived with a bitwise equal end", "all of 200", "kills", _kills),
+    ("jobs of two processes, a random one of which is killed, that end bitwise equal", "20 of 20", "rank_kills", _jobs),
     ("faults in writing checkpoints with a loadable latest one, and a bitwise equal end", "all", "faults", _faults),
     ("damage to complete checkpoints that is noticed, so that the one before is used", "all", "faults", _damage),
     ("inputs from the fuzzer that work, or are refused clearly", "all of 20,000", "fuzz", _broken),

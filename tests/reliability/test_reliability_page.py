@@ -47,9 +47,17 @@ def page(tmp_path, monkeypatch):
 def test_what_was_not_run_is_not_measured(page):
     lines = page()
     assert "| memory growth over 10,000 steps | under 1 % |  | not measured |" in lines
-    assert sum("not measured" in line for line in lines) == 7
+    assert sum("not measured" in line for line in lines) == 8
     assert "old" not in lines
     assert (lines[0], lines[-1]) == ("before", "after")
+
+
+@pytest.mark.parametrize(
+    ("faults", "verdict"), [([], "20 of 20, with 31 kills | met"), (["x"], "19 of 20, with 31 kills | **missed**")]
+)
+def test_jobs_of_several_processes(page, faults, verdict):
+    lines = page(rank_kills=[{"jobs": 12, "kills": 20, "faults": []}, {"jobs": 8, "kills": 11, "faults": faults}])
+    assert sum(verdict in line for line in lines) == 1
 
 
 def test_targets_are_met_or_missed(page):
