@@ -30,6 +30,6 @@ def run_folder(processes: Processes, config: Config, old: Path | None) -> Iterat
         def enter() -> str:
             folder = stack.enter_context(new_run(config) if old is None else same_run(old))
             note_run(config, folder)
-            return str(folder.absolute())
+            return str(folder)
 
         yield Path(processes.from_first(enter))

@@ -12,23 +12,22 @@ from nextrec_like.batch import Batch, Share, batch_bounds
 from nextrec_like.data.source import Rows
 from nextrec_like.distributed import ALONE, Processes
 from nextrec_like.distributed.batch_norm import joint_batch_norm
-from nextrec_like.errors import DivergedError, warn, within
+from nextrec_like.errors import warn, within
 from nextrec_like.metrics import TaskMetrics
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.compiled import Compiled
-from nextrec_like.training.diagnosis import diverged, faulty_parameters, gradient_clues, listed, loss_clue
 from nextrec_like.training.evaluation import evaluate_rows
-from nextrec_like.training.history import EpochRecord, History, SkippedStep
+from nextrec_like.training.history import EpochRecord, History
 from nextrec_like.training.interrupts import Interrupts
 from nextrec_like.training.label_statistics import label_statistics
 from nextrec_like.training.progress import Progress
 from nextrec_like.training.randomness import draw_anew
 from nextrec_like.training.settings import Settings
-from nextrec_like.training.skipped import SkippedSteps, generator_at, has_failed, rows_of, shown
+from nextrec_like.training.skipped import SkippedSteps, has_failed
 from nextrec_like.training.step import Stepper
 from nextrec_like.training.step_log import StepLog
 from nextrec_like.training.totals import EpochTotals
-from nextrec_like.weighting.balancer import LOW_STEPS
+from nextrec_like.training.watch import Watch
 
 
 class Trainer:
@@ -85,7 +84,7 @@ class Trainer:
         self.best_score: float | None = None
         self.best_weights: dict[str, Tensor] | None = None
         self.should_stop = False
-        self.collapsed: set[str] = set()
+        self.watch = Watch(self)
         self.has_stepped = False
 
     def hold_rows(self, device_data: bool | str) -> None:
@@ -148,7 +147,8 @@ class Trainer:
         """What this process takes of the rows of a step."""
         return Share(self.processes.rank, self.processes.size, self.streams)
 
-    def _batches(self, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
+    def batches(self, generator: torch.Generator | None, start: int) -> Generator[Batch, None, None]:
+        """What this process has of the batches of an epoch, from one of them on; see `Rows.batches`."""
         return self.train_data.batches(self.batch_rows, self.device, generator, start, self.share)
 
     def _run_epoch(self, epoch: int) -> None:
@@ -156,8 +156,7 @@ class Trainer:
         self.progress.start_epoch(epoch, rows_done)
         self.model.train()
         self._train(epoch)
-        self._check_progress(epoch, self.totals)
-        self._warn_collapsed()
+        self.watch.check_epoch(epoch, self.totals)
         with self.interrupts.at_once():  # nothing of the training changes until the validation has come to its end
             valid = self._validate()
         totals, self.totals, self.order = self.totals, self.totals.next_epoch(), None
@@ -168,7 +167,7 @@ class Trainer:
         """The steps of an epoch, or those that are left of it."""
         self.order = None if self.generator is None else self.generator.get_state()
         self.streams = self.streams if self.totals.steps else self.processes.size
-        batches = self._batches(self.generator, self.totals.steps)
+        batches = self.batches(self.generator, self.totals.steps)
         places = batch_bounds(len(self.train_data), self.batch_rows)[self.totals.steps :]
         start = time.perf_counter() - self.seconds
         with closing(batches):  # so that no thread reads on if a step fails
@@ -197,65 +196,7 @@ class Trainer:
         if self.skips.is_full:
             self.flush_logs()
         if logged or (self.stepper.waits and failed):
-            self._check_running(epoch, totals)
-
-    def _check_running(self, epoch: int, totals: EpochTotals) -> None:
-        """Looks at how the training goes; this waits for the device."""
-        _, in_a_row = totals.skipped()
-        if in_a_row >= (1 if self.parts.tables.moves_in_backward else self.settings.max_skipped_steps):
-            what = f"{in_a_row} steps in a row were skipped" if in_a_row > 1 else "a step was skipped"
-            raise self._diverged(epoch, what, totals)
-        self._warn_collapsed()
-
-    def _warn_collapsed(self) -> None:
-        for task in self.parts.balancer.collapsed():
-            if task not in self.collapsed:
-                self.collapsed.add(task)
-                warn(
-                    f"The weight of task `{task}` has been under 1 % of the sum for {LOW_STEPS} steps: it hardly "
-                    f"learns. Give it a `base`, or use another weighting."
-                )
-
-    def _check_progress(self, epoch: int, totals: EpochTotals) -> None:
-        """Raises if most steps were skipped or the weights are no longer finite; warns of fewer skipped steps."""
-        self.flush_logs()
-        skipped, _ = totals.skipped()
-        most, seeks = 2 * skipped > totals.steps, self.parts.scale.seeks
-        if most and not seeks:
-            raise self._diverged(epoch, f"{skipped} of {totals.steps} steps were skipped", totals)
-        wrong = faulty_parameters(self.model)
-        if self.processes.any(not self.parts.tables.is_finite()):
-            wrong.append("sharded embedding tables")
-        if wrong:
-            raise self._diverged(epoch, f"parameters are no longer finite: {listed(wrong)}", totals)
-        records = self._skipped_in(epoch)
-        if records or (skipped and (most or not seeks)):  # a few skipped steps are how fp16 works
-            why = "the scale of fp16 was still too large" if seeks else "a loss or gradient was not finite"
-            if records:
-                why = f"a loss or gradient was not finite: {shown(records, skipped, shuffled=self.order is not None)}"
-            warn(f"{skipped} of {totals.steps} steps of epoch {epoch} were skipped, because {why}.")
-
-    def _skipped_in(self, epoch: int) -> list[SkippedStep]:
-        return [record for record in self.history.skipped if record.epoch == epoch]
-
-    def _diverged(self, epoch: int, what: str, totals: EpochTotals) -> DivergedError:
-        """The error that says what was seen, and what the last skipped step tells of the cause."""
-        self.flush_logs()
-        clues = []
-        if totals.skipped()[0]:
-            clues.append(loss_clue(dict(zip(self.tasks.names, totals.last_skipped.tolist()))))
-        last = None if self.parts.tables.moves_in_backward else self.skips.last  # a backward pass would move them on
-        if last is not None and last.epoch == epoch:
-            clues += gradient_clues(self.stepper, self._batch_of(last), self.tasks.names)
-        clues += [f"first in {rows_of(record, self.order is not None)}" for record in self._skipped_in(epoch)[:1]]
-        return diverged(epoch, what, clues)
-
-    def _batch_of(self, record: SkippedStep) -> Batch:
-        """The batch of a step of the present epoch, once more."""
-        generator = None if self.order is None else generator_at(self.order)
-        batches = self._batches(generator, record.step - 1)
-        with closing(batches):
-            return next(batches)
+            self.watch.check_running(epoch, totals)
 
     def _end_epoch(self, epoch: int, totals: EpochTotals, valid: dict[str, TaskMetrics], seconds: float) -> None:
         losses, weights = totals.read(self.tasks.names)
