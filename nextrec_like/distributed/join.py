@@ -91,7 +91,7 @@ def _join(rank: int, size: int) -> None:
     atexit.register(_leave)
 
 
-def _meet(store: dist.Store, rank: int, size: int, end: float) -> str:
+def _meet(store: "dist.Store", rank: int, size: int, end: float) -> str:
     """A name on which all processes agree, and no process before a restart has used.
 
     The store of torchrun outlives a restart, and machines count restarts differently: only living processes answer.
@@ -112,7 +112,7 @@ def _meet(store: dist.Store, rank: int, size: int, end: float) -> str:
                 return first
 
 
-def _is_there(store: dist.Store, key: str, end: float) -> bool:
+def _is_there(store: "dist.Store", key: str, end: float) -> bool:
     """Waits for a key, but not for so long that a signal would have to wait; raises if time has run out."""
     try:
         store.wait([key], MOMENT)

@@ -29,7 +29,7 @@ class Sum:
         work: What brings it there; None: it is there.
     """
 
-    def __init__(self, total: Tensor, work: dist.Work | None = None) -> None:
+    def __init__(self, total: Tensor, work: "dist.Work | None" = None) -> None:
         self._total, self._work = total, work
 
     def wait(self) -> Tensor:

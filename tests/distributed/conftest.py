@@ -1,21 +1,15 @@
 """Groups of processes for all tests of this folder, each of which has a time limit."""
 
-import faulthandler
-import sys
 from collections.abc import Iterator
 
 import pytest
-from ranks import Pool
-
-LIMIT = 240
-"""Seconds after which a test that hangs ends the whole run, with the stacks of all threads."""
+from ranks import Pool, limited
 
 
 @pytest.fixture(autouse=True)
 def _limited() -> Iterator[None]:
-    faulthandler.dump_traceback_later(LIMIT, exit=True, file=sys.__stderr__)
-    yield
-    faulthandler.cancel_dump_traceback_later()
+    with limited():
+        yield
 
 
 @pytest.fixture(scope="session")

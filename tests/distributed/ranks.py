@@ -1,10 +1,13 @@
 """Processes that stand ready to run functions together, so that not every test has to start some."""
 
+import faulthandler
 import multiprocessing
 import os
 import socket
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -12,6 +15,16 @@ import torch
 
 LIMIT = 60.0
 """Seconds that a function may take in all processes; then they are killed."""
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Within the context, a test that hangs ends the whole run after a while, with the stacks of all threads."""
+    faulthandler.dump_traceback_later(4 * LIMIT, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 class Pool:

@@ -1,5 +1,8 @@
 """Processes that do not do the same are told so, instead of waiting for each other or mixing what they have."""
 
+import os
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from rank_trainings import make_model, make_rows
 
 from nextrec_like import Callback, InputError
 from nextrec_like.distributed.join import current
+from nextrec_like.training import trainer
 
 
 def said(function, *arguments):
@@ -130,3 +134,27 @@ def test_environment_that_cannot_be(monkeypatch, variables, word):
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=word):
         current()
+
+
+def interrupted_in_validation(folder):
+    evaluate_rows = trainer.evaluate_rows
+
+    def signalled(*args):
+        if current().rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate_rows(*args)
+
+    trainer.evaluate_rows = signalled
+    try:
+        fitted(make_rows(100), valid_data=make_rows(50), epochs=3, checkpoint_dir=folder)
+    except KeyboardInterrupt as interrupt:
+        return str(interrupt)
+    finally:
+        trainer.evaluate_rows = evaluate_rows
+    return None
+
+
+def test_a_signal_in_the_validation_of_one_process_ends_all_after_it(ranks, tmp_path):
+    saved = f"interrupted by SIGTERM; the last state is saved in '{tmp_path}/epoch-0001'"
+    others = "interrupted by SIGTERM; the first process saves the last state"
+    assert ranks(2, interrupted_in_validation, str(tmp_path)) == [saved, others]

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "distributed"))
-from ranks import Pool
+from ranks import Pool, limited
+
+
+@pytest.fixture(autouse=True)
+def _limited():
+    with limited():
+        yield
 
 
 @pytest.fixture(scope="session")
