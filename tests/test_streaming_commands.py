@@ -78,7 +78,7 @@ def run(here, capsys):
 
 @pytest.fixture
 def no_memory(monkeypatch):
-    monkeypatch.setattr(reading, "available_memory", lambda: 0)
+    monkeypatch.setattr(reading, "memory_of_process", lambda: 0)
 
 
 def never_read(*arguments):
@@ -130,7 +130,7 @@ def test_auto_streams_only_what_does_not_fit(here, run, monkeypatch, no_memory):
     overrides = ["data.streaming=auto", "training.epochs=1", "name=auto"]
     assert run("train", "job.yaml", overrides=overrides)[0] == 0
 
-    monkeypatch.setattr(reading, "available_memory", lambda: 2**40)
+    monkeypatch.setattr(reading, "memory_of_process", lambda: 2**40)
     with pytest.raises(AssertionError, match="read as a whole"):
         run("train", "job.yaml", overrides=overrides)
 
@@ -166,10 +166,10 @@ def test_run_is_evaluated_on_its_streamed_test_rows(here, run, monkeypatch, tmp_
 
 def test_evaluate_of_files_beyond_memory_is_that_in_memory(here, run, monkeypatch, no_memory, tmp_path):
     command = ["evaluate", "runs/job-001", "--data", "valid.parquet", "--data", "test", "--output", tmp_path / "m.json"]
-    monkeypatch.setattr(reading, "available_memory", lambda: 2**40)
+    monkeypatch.setattr(reading, "memory_of_process", lambda: 2**40)
     in_memory = run(*command), (tmp_path / "m.json").read_text()
 
-    monkeypatch.setattr(reading, "available_memory", lambda: 0)
+    monkeypatch.setattr(reading, "memory_of_process", lambda: 0)
     monkeypatch.setattr(tables_module, "read_files", never_read)
     streamed = run(*command, "--overwrite"), (tmp_path / "m.json").read_text()
 
@@ -184,7 +184,7 @@ def test_predictions_of_files_beyond_memory_are_those_in_memory(here, run, monke
         return run("predict", "runs/job-001", "--data", "test", "--keep", keep, "--output", tmp_path / output)
 
     in_memory = command("a.parquet")
-    monkeypatch.setattr(reading, "available_memory", lambda: 0)
+    monkeypatch.setattr(reading, "memory_of_process", lambda: 0)
     monkeypatch.setattr(tables_module, "read_files", never_read)
     streamed = command("b.parquet")
 

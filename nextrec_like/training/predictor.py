@@ -31,6 +31,7 @@ from nextrec_like.errors import InputError, warn
 from nextrec_like.features import FeatureSet
 from nextrec_like.metrics import TaskMetrics, check_metrics
 from nextrec_like.objectives import OBJECTIVES, Objective, build_objective
+from nextrec_like.storage.paths import named_path
 from nextrec_like.tasks import TaskSet
 from nextrec_like.training.device import enough_memory, resolve_device
 from nextrec_like.training.evaluation import evaluate_rows, output_names, predict_blocks
@@ -164,9 +165,9 @@ class Predictor(nn.Module, metaclass=ABCMeta):
         with processes.one_voice(), ExitStack() as stack:
             with processes.together():
                 kept = checked_keep(keep, data, output_names(self.tasks))
-                file = None if output is None else Path(output)
-                if output is not None and processes.is_first:
-                    file = checked_output(output, data)
+                file: Path | None = None
+                if output is not None:  # whose folder only the first process has to reach
+                    file = checked_output(output, data) if processes.is_first else named_path("`output`", output)
                 if kept and file is None:
                     raise InputError("`keep` needs an `output` file to write the columns to.")
                 data, rows = self._to_predict(data, Reading(streaming), file is not None)

@@ -287,7 +287,7 @@ def test_rows_are_streamed_where_they_would_fill_a_third_of_the_memory(folder, b
     model = build()
     size = 240 * (8 * 6 + 4 * 3 + 12 * 2)  # ids user, item and four of hist; age and pair; two labels
     for memory, expected in ((3 * size - 3, True), (3 * size + 3, False)):
-        monkeypatch.setattr(reading, "available_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(reading, "memory_of_process", lambda memory=memory: memory)
         files = reading.files_to_stream(folder, "auto", model.features, model.tasks)
         assert (files is not None) is expected
         assert reading.files_to_stream(folder, False, model.features, model.tasks) is None
