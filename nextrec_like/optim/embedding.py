@@ -15,7 +15,7 @@ from nextrec_like.errors import InputError, check_keys, unknown, warn
 from nextrec_like.layers import select_rows
 from nextrec_like.optim.optimizers import build_optimizer, checked_params, name_of
 from nextrec_like.optim.row_optimizers import ROW_OPTIMIZERS, RowOptimizer
-from nextrec_like.optim.tables import Table, TableRows, sum_over
+from nextrec_like.optim.tables import Table, TableRows
 
 LARGE = 4_000_000
 """Numbers in a table from which on ``auto`` updates only the rows of a batch."""
@@ -133,8 +133,13 @@ class TableGradients:
         """Before weights are made equal: has all processes hold the same tables."""
 
     def sum_over(self, processes: Processes) -> None:
-        """Makes the gradients those of all processes."""
-        sum_over(processes, [rows for rows in self.tables if rows.weight.requires_grad])
+        """Makes the gradients those of all processes: each sends the rows that it has read."""
+        tables = [rows for rows in self.tables if rows.weight.requires_grad]
+        if processes.size == 1 or not tables:
+            return
+        received = processes.exchange([part for rows in tables for part in rows.own_gradient()])
+        for index, rows in enumerate(tables):
+            rows.take_joint([(each[2 * index], each[2 * index + 1]) for each in received])
 
     def write_dense(self) -> None:
         """Puts gradients where optimizers look for them."""

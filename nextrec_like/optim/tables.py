@@ -7,7 +7,6 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from nextrec_like.distributed import Processes
 from nextrec_like.layers import Lookup, select_rows
 
 
@@ -151,18 +150,3 @@ class TableRows:
         kept = (first == number).nonzero().squeeze(1)
         rank = torch.empty_like(number).index_copy_(0, kept, number[: len(kept)])
         return rows.index_select(0, kept), rank.index_select(0, first), False
-
-
-def sum_over(processes: Processes, tables: Sequence[TableRows]) -> None:
-    """Makes the gradients of tables those of all processes: each sends the rows that it has read.
-
-    Args:
-        processes: Those that have the losses of further rows.
-        tables: The same in each.
-    """
-    if processes.size == 1 or not tables:
-        return
-    own = [part for table in tables for part in table.own_gradient()]
-    received = processes.exchange(own)
-    for index, table in enumerate(tables):
-        table.take_joint([(each[2 * index], each[2 * index + 1]) for each in received])

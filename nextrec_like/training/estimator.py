@@ -308,9 +308,8 @@ class Estimator(Predictor, metaclass=EstimatorMeta):
                 )
             if checkpoint is not None or processes.size > 1:
                 told = description(trainer, describe(self), settings.seed)
-                check_same_training(
-                    processes, told, fits_before=self.num_fits, has_checkpoint_dir=checkpoint is not None
-                )
+                others = {"fits_before": self.num_fits, "has_checkpoint_dir": checkpoint is not None}
+                check_same_training(processes, told, others)
             if checkpoint is not None:
                 checkpoint.description = told
             fix = "lower it, raise `accumulate_steps`, use `precision` bf16, or give `device_data=False`"

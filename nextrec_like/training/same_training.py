@@ -90,17 +90,13 @@ def check_alike(processes: Processes, what: str, given: Mapping[str, Any]) -> No
     Raises:
         InputError: In all of them, if it differs; it lists the differences of one process.
     """
-    first, *others = processes.gather(given)
-    for rank, other in enumerate(others, 1):
-        found = [text for _, text in differences(first, other, words=("is", f"in process {rank} it is"))]
-        if found:
-            raise InputError(
-                f"Process {rank} of {processes.size} is given another {what} than process 0: {'; '.join(found)}. Give "
-                f"all the same."
-            )
+    for rank, found in _unlike(processes, given):
+        raise InputError(
+            f"Process {rank} of {processes.size} is given another {what} than process 0: {found}. Give all the same."
+        )
 
 
-def check_same_training(processes: Processes, own: Mapping[str, Any], **others: object) -> None:
+def check_same_training(processes: Processes, own: Mapping[str, Any], others: Mapping[str, object]) -> None:
     """Compares what all processes of a training are given; warns if they compute with different things.
 
     Args:
@@ -112,11 +108,17 @@ def check_same_training(processes: Processes, own: Mapping[str, Any], **others: 
         InputError: In all of them, if arguments or data differ.
     """
     check_alike(processes, "training", {**own["arguments"], **own["data"], **others})
-    first, *rest = processes.gather(own["made with"])
-    for rank, other in enumerate(rest, 1):
+    for _, found in _unlike(processes, own["made with"]):
+        warn(f"The processes of this training work under different conditions: {found}.")
+
+
+def _unlike(processes: Processes, given: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """The processes that are given something else than the first one, and what differs, in words."""
+    first, *others = processes.gather(given)
+    for rank, other in enumerate(others, 1):
         found = [text for _, text in differences(first, other, words=("is", f"in process {rank} it is"))]
         if found:
-            warn(f"The processes of this training work under different conditions: {'; '.join(found)}.")
+            yield rank, "; ".join(found)
 
 
 def differences(

@@ -109,7 +109,7 @@ class Stepper:
         return gradients
 
     def _sum_gradients(self) -> None:
-        """Makes the gradients those of all processes: one message for the dense ones, one for rows of tables."""
+        """Makes the gradients those of all processes: the dense ones by one message, then the rows of tables."""
         if self.processes.size == 1:
             return
         trained = [parameter for parameter in self.parts.dense_parameters if parameter.requires_grad]

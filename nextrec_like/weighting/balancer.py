@@ -106,8 +106,8 @@ class Balancer(nn.Module):
             losses = torch.stack(list(part.values))
             if not losses.requires_grad:
                 raise InputError("No parameter of the model is trained: all have requires_grad=False; unfreeze some.")
-            known = part.counts[None] if counts is None else counts.wait()
-            joint, total = known[index], known.sum(dim=0)
+            joint = part.counts if counts is None else counts.wait()[index]
+            total = part.counts if counts is None else counts.wait().sum(dim=0)
             own, of_batch = _ratio(part.counts, joint), _ratio(joint, total)  # of this process, and of this part
             means.append((self._joint(losses.detach(), own), of_batch))
             seen, stats = None, TaskStats(self._known(losses, means[-1][0]), joint > 0, key=(self.seed, self.steps))
@@ -315,6 +315,8 @@ class Balancer(nn.Module):
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:
     """What the rows of a part count among all, per task, float32, shape ``(T,)``; 1 if these are all there are."""
+    if part is whole:
+        return torch.ones_like(part, dtype=torch.float32)
     return torch.where(part == whole, 1.0, part / whole.clamp(min=1))
 
 
